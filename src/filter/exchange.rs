@@ -20,6 +20,7 @@ use crate::http::grpc;
 use crate::http::message::Response;
 use crate::net::peer::Peer;
 use crate::net::tls::ClientCertificate;
+use crate::policy::Identity;
 
 /// The most bytes of names and values in a header section that a filter may build.
 pub(crate) const MAP_BYTES_MAX: usize = 1 << 20;
@@ -61,6 +62,10 @@ pub(crate) struct RequestInfo {
     pub(crate) tls: bool,
     /// The verified certificate of the client, if it has shown one.
     pub(crate) certificate: Option<Rc<ClientCertificate>>,
+    /// The caller, if authentication knows it.
+    pub(crate) identity: Option<Arc<Identity>>,
+    /// The request's identifier, if the route gives requests one.
+    pub(crate) request_id: Option<HeaderValue>,
     /// The client's method. A filter may change that of the request.
     pub(crate) method: Method,
     pub(crate) version: Version,

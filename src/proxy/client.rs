@@ -182,7 +182,8 @@ impl Client {
         self.certificate.as_deref()
     }
 
-    /// Returns the facts about a request that its filters can read. They do not change while it is served.
+    /// Returns the facts about a request that its filters can read, but for those that policies have found out. They do not change while it
+    /// is served.
     pub(crate) fn request_info(
         &self,
         method: Method,
@@ -197,6 +198,8 @@ impl Client {
             connection: self.number,
             tls: self.scheme == Scheme::HTTPS,
             certificate: self.certificate.clone(),
+            identity: None,
+            request_id: None,
             method,
             version,
             listener: settings.listener_settings.name.clone(),

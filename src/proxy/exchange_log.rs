@@ -155,6 +155,11 @@ impl ExchangeLog {
         self.notes.as_ref().map_or(ResolvedEdits::NONE, |notes| &notes.edits)
     }
 
+    /// Returns the identifier of the request, if its route gives it one.
+    pub(crate) fn request_id(&self) -> Option<&HeaderValue> {
+        self.notes.as_ref()?.request_id.as_ref()
+    }
+
     /// Returns the notes of policies for one of them to add to.
     pub(crate) fn notes_mut(&mut self) -> &mut Notes {
         self.notes.get_or_insert_default()
@@ -465,11 +470,7 @@ impl Drop for ExchangeLog {
                 referer: line.referer.as_ref().map(HeaderValue::as_bytes),
                 auth: identity.map(|identity| &*identity.way),
                 identity: identity.map(|identity| &*identity.subject),
-                request_id: self
-                    .notes
-                    .as_ref()
-                    .and_then(|notes| notes.request_id.as_ref())
-                    .map(HeaderValue::as_bytes),
+                request_id: self.request_id().map(HeaderValue::as_bytes),
             });
         }
     }

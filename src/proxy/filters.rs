@@ -19,7 +19,8 @@ use crate::proxy::reply::Answer;
 pub(super) async fn request(chain: &Chain, exchange: &mut Exchange<'_>) -> Result<(), Error> {
     let Exchange { request, found, .. } = exchange;
     let (method, version, began) = (request.method.clone(), request.version, exchange.log.began());
-    let info = exchange.client.request_info(method, version, &exchange.start.settings, found, began);
+    let mut info = exchange.client.request_info(method, version, &exchange.start.settings, found, began);
+    (info.identity, info.request_id) = (exchange.log.identity().cloned(), exchange.log.request_id().cloned());
     let session = Session::new(info, head(chain, exchange));
     exchange.log.filtered(&session);
     session.begin(chain)?;

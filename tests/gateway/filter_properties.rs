@@ -248,6 +248,49 @@ routes: [{ name: all, respond: { body: own }, filters: [test] }]";
     assert_eq!(texts(&String::from_utf8(response.body).unwrap()), lines[..5], "HTTP/2");
 }
 
+/// No filter can set them for another one, also where there is no caller.
+#[tokio::test]
+async fn caller_and_identifier_of_a_request_are_properties_of_the_gateway() {
+    let paths = [
+        "gateway\\0identity\\0way",
+        "gateway\\0identity\\0subject",
+        "gateway\\0identity\\0claims\\0plan",
+        "gateway\\0identity\\0claims\\0groups",
+        "gateway\\0identity\\0claims\\0deep.level",
+        "gateway\\0identity\\0claims\\0sub",
+        "gateway\\0identity\\0claims\\0none",
+        "gateway\\0identity\\0other",
+        "gateway\\0identity",
+        "gateway\\0request_id",
+    ];
+    let forge = "set_property gateway\\0identity\\0subject root\nset_property gateway\\0request_id forged\n";
+    let module = scripted(&[("proxy_on_request_headers", &format!("{forge}{}answer", ask(&paths)))]);
+    let config = "
+filters: { test: { wasm: test.wasm } }
+auth:
+  partners: { api_key: { header: x-api-key, keys: keys.yaml } }
+  others: { api_key: { header: x-other, keys: keys.yaml } }
+routes:
+  - { match: { path: /known }, respond: { body: own }, filters: [test], auth: { all: [partners, others] }, request_id: on }
+  - { match: { path: /unknown }, respond: { body: own }, filters: [test] }";
+    // The digest of `secret`.
+    let keys = "
+- id: kim
+  key: sha256:2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b
+  metadata: { plan: gold, groups: [a, b], deep: { level: 7 } }";
+    let gateway = configured(config, &[("test", &module)]).file("keys.yaml", keys).start().await;
+    let mut client = gateway.client("web").await;
+    let fields = [("x-api-key", "secret"), ("x-other", "secret"), ("x-request-id", "sent")];
+    let known = client.request("GET", "/known", &fields, b"").await;
+    let id = known.header("x-request-id").unwrap().to_owned();
+    let expected = format!("2\n2\n0 partners\n0 kim\n0 gold\n0 a,b\n0 7\n0 kim\n1 \n1 \n1 \n0 {id}\n");
+    assert_eq!(known.text(), expected);
+    assert_eq!(
+        client.request("GET", "/unknown", &fields, b"").await.text(),
+        format!("2\n2\n{}", "1 \n".repeat(paths.len()))
+    );
+}
+
 #[tokio::test]
 async fn a_responses_properties_are_there_with_it_and_the_outcome_after_the_end() {
     let at_head = [

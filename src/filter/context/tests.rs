@@ -62,6 +62,8 @@ fn context() -> Rc<FilterContext> {
         connection: 1,
         tls: false,
         certificate: None,
+        identity: None,
+        request_id: None,
         method: Method::POST,
         version: Version::HTTP_11,
         listener: "web".into(),

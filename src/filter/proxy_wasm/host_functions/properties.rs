@@ -17,9 +17,13 @@ use crate::filter::{Direction, FilteredExchange, Part};
 use crate::http::fields::Fields;
 use crate::http::grpc::{self, GRPC_STATUS};
 use crate::net::tls::{AltName, CertificateNames};
+use crate::policy::Identity;
 
 /// The longest path of a property.
 const PATH_BYTES_MAX: usize = 1024;
+
+/// The beginning of the paths of what policies have found out. Filters believe it, so none may set it for others.
+const OF_POLICIES: &[u8] = b"gateway\0";
 
 /// Envoy keeps what filters set in its filter state, under names that begin with `wasm.`, and filters read it there, too.
 const FILTER_STATE: &[u8] = b"filter_state\0wasm.";
@@ -40,7 +44,8 @@ pub(super) fn set(caller: &mut Guest<'_>, path: Slice, value: Slice) -> Answer {
     let (memory, host) = split(caller)?;
     let value = value.of(memory)?;
     let context = host.filter_context().ok_or(Status::NotFound)?;
-    if property(host, &path).is_some() && context.exchange.property(&path).is_none() {
+    let is_own = property(host, &path).is_some() && context.exchange.property(&path).is_none();
+    if is_own || path.starts_with(OF_POLICIES) {
         // A filter cannot change the gateway's own properties of an exchange.
         return Err(Status::BadArgument.into());
     }
@@ -84,6 +89,10 @@ fn of_exchange(exchange: &FilteredExchange, path: &[&str]) -> Option<Bytes> {
         {
             of_certificate(request_info.certificate.as_ref()?.names(), name)
         }
+        ["gateway", "identity", rest @ ..] => of_identity(request_info.identity.as_ref()?, rest),
+        ["gateway", "request_id"] => {
+            Some(Bytes::copy_from_slice(request_info.request_id.as_ref()?.as_bytes()))
+        }
         ["connection", "id"] => Some(number(request_info.connection)),
         ["upstream", "address"] => Some(text_of(&exchange.upstream_address()?.to_string())),
         ["upstream", "port"] => Some(number(exchange.upstream_address()?.inet()?.port().into())),
@@ -106,6 +115,16 @@ fn of_certificate(names: &CertificateNames, name: &str) -> Option<Bytes> {
         "dns_san_peer_certificate" => first(|name| matches!(name, AltName::Dns(_))),
         "uri_san_peer_certificate" => first(|name| matches!(name, AltName::Uri(_))),
         "sha256_peer_certificate_digest" => Some(text_of(&names.fingerprint)),
+        _ => None,
+    }
+}
+
+/// Returns a property of the caller. A claim is a text in the form in which headers get it; dots lead into objects.
+fn of_identity(identity: &Identity, path: &[&str]) -> Option<Bytes> {
+    match path {
+        ["way"] => Some(text_of(&identity.way)),
+        ["subject"] => Some(text_of(&identity.subject)),
+        ["claims", name] => Some(text_of(&identity.text(name)?)),
         _ => None,
     }
 }

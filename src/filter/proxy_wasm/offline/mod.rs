@@ -185,6 +185,8 @@ fn request_info(method: Method) -> RequestInfo {
         connection: 1,
         tls: false,
         certificate: None,
+        identity: None,
+        request_id: None,
         method,
         version: Version::HTTP_11,
         listener: "offline".into(),

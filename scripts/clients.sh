@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Puts the programs in place that tests/gateway/{http2_clients,upstream_http2_programs,grpc_programs,auth_basic}.rs run: curl, nghttp,
-# nghttpd, h2load, Node, Go with its gRPC, Chromium, htpasswd, argon2 and openssl from Debian, the Python packages h2 and grpcio in an
+# Puts the programs in place that tests/gateway/{http2_clients,upstream_http2_programs,grpc_programs,auth_basic,rate_limit_store}.rs run: curl, nghttp,
+# nghttpd, h2load, Node, Go with its gRPC, Chromium, htpasswd, argon2, openssl, redis-server and redis-sentinel from Debian, the Python packages h2 and grpcio in an
 # environment in target/peers, and beside that the programs of gRPC by Go's library and by tonic. What is there is left as it is.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -17,6 +17,9 @@ need go "a client of HTTP/2" golang-go
 need htpasswd "which makes files of users" apache2-utils
 need argon2 "which makes entries of such files" argon2
 need openssl "which makes entries of such files" openssl
+# Installing it starts a server, which tests do not use.
+need redis-server "a store of rate limits" redis-server
+need redis-sentinel "which knows the master of a store" redis-sentinel
 
 # The names that tests/gateway/http2_clients.rs looks for, too.
 if ! command -v chromium-headless-shell chromium google-chrome chrome >/dev/null; then

@@ -5,7 +5,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-cargo build --locked
+# As tests build it.
+cargo build --locked --features redis
 repository=$PWD
 gateway=$PWD/target/debug/gateway
 folder=$(mktemp -d)

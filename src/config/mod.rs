@@ -50,7 +50,7 @@ pub(crate) use self::model::mirror::{Mirror, MirrorSettings};
 pub(crate) use self::model::pool::{Pool, PoolSettings, Reuse};
 #[cfg(test)]
 pub(crate) use self::model::rate_limit::Concurrent;
-pub(crate) use self::model::rate_limit::{ConcurrentBy, RateLimit, RateLimits};
+pub(crate) use self::model::rate_limit::{ConcurrentBy, RateLimit, RateLimits, StoreFallback};
 pub(crate) use self::model::redirect::{Redirect, RedirectForm};
 pub(crate) use self::model::request_id::RequestId;
 pub(crate) use self::model::respond::Respond;
@@ -59,6 +59,7 @@ pub(crate) use self::model::rewrite::{Rewrite, RewriteCookies, RewriteForm, Rewr
 pub(crate) use self::model::route::{Defaults, EncodedSlash, Route, UpstreamChoice, WeightedUpstream};
 pub(crate) use self::model::shutdown::Shutdown;
 pub(crate) use self::model::sticky::Sticky;
+pub(crate) use self::model::store::Store;
 pub(crate) use self::model::telemetry::{LogFormat, LogOutput, Telemetry};
 pub(crate) use self::model::timeouts::{RouteTimeouts, Timeouts};
 pub(crate) use self::model::upstream::{HeaderCase, Upstream, UpstreamProtocol, UpstreamTls};

@@ -13,6 +13,7 @@ pub(crate) mod providers;
 pub(crate) mod reload;
 pub(crate) mod service_manager;
 pub(crate) mod signals;
+pub(crate) mod stores;
 pub(crate) mod upstreams;
 pub(crate) mod watchdog;
 pub(crate) mod workers;

@@ -46,6 +46,7 @@ fn metrics(status: &Status, old: &RetiredSnapshots) -> String {
         plugin_metrics: generation.snapshot.services.plugin_metrics(),
         auth: generation.snapshot.ways.values().map(|way| way.report()).collect(),
         issuers: generation.snapshot.issuers(),
+        stores: generation.snapshot.stores(),
         kept_body_bytes: generation.snapshot.kept_bodies.bytes(),
         unkept_bodies: generation.snapshot.kept_bodies.refused(),
         rate_limit_keys: limits.keys,

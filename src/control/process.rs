@@ -265,9 +265,10 @@ async fn start(
     stop: &mut StopSignals,
     announce: &mut impl FnMut(&str),
 ) -> Result<Option<(Process, Arc<AdminState>)>, StartError> {
-    let Prepared { next: Next { mut generation, commit_plan }, plan, pool_commands, .. } = prepared;
+    let Prepared { next: Next { mut generation, mut commit_plan }, plan, pool_commands, .. } = prepared;
     let sockets = Sockets::bind(plan, &generation.loaded, pool_commands.len(), None, None)?;
     let shared = Arc::new(ArcSwap::new(generation.snapshot.clone()));
+    commit_plan.connect_stores().await;
     commit_plan.complete(None, &generation.snapshot);
     let count = pool_commands.len();
     let workers = Workers::start(&shared, pool_commands)?;

@@ -104,6 +104,9 @@ pub(crate) enum Error {
     /// The client, or all together, have sent more requests than `rate_limit` permits.
     #[error("too many requests")]
     RateLimit,
+    /// The store of a limit does not respond, and the limit has `on_error: closed`.
+    #[error("the store of a rate limit does not respond")]
+    RateLimitStore,
     /// As many requests as `concurrent` permits are in progress.
     #[error("too many requests in progress")]
     Concurrent,
@@ -251,6 +254,7 @@ impl Error {
             Error::ClientClosed => (499, "client.closed"),
             Error::ResponseWriteTimeout => (499, "timeouts.response_write"),
             Error::RateLimit => (429, "rate_limit"),
+            Error::RateLimitStore => (503, "rate_limit.store"),
             Error::Concurrent => (429, "concurrent"),
             Error::NoRoute => (404, "route.none"),
             Error::Address(reason) | Error::Forbidden(reason) => (403, reason),

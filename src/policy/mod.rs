@@ -28,7 +28,10 @@ pub(crate) use identity::Identity;
 pub(crate) use placeholders::RequestValues;
 #[cfg(test)]
 pub(crate) use probe::Probe;
-pub(crate) use rate_limit::{Caller, RateLimits, report as report_of_rate_limits};
+pub(crate) use rate_limit::{
+    Caller, Charge, Charged, Gcra, RateLimits, Store, StoreBackend, StoreKey, StoreSource, StoreState,
+    Stores, report as report_of_rate_limits,
+};
 pub(crate) use redirect::Redirect;
 pub(crate) use refusal::Refusal;
 pub(crate) use request_id::{RequestId, X_REQUEST_ID};

@@ -11,7 +11,14 @@ use crate::proxy::exchange::Exchange;
 
 /// Takes a request through the limits on its rate. A request beyond them waits for its turn, if it may.
 pub(super) async fn rate(limits: &RateLimits, exchange: &mut Exchange<'_>) -> Result<(), Error> {
-    let admission = limits.request(&caller(exchange), clock::uptime());
+    let admission = match limits.has_store() {
+        false => limits.request(&caller(exchange), clock::uptime()),
+        // Boxed: most limits are in no store.
+        true => {
+            let caller = caller(exchange);
+            Box::pin(limits.request_shared(&caller, clock::uptime(), &exchange.call.timer)).await
+        }
+    };
     let notes = exchange.log.notes_mut();
     let admission = admission.map_err(|refusal| notes.refuse(refusal))?;
     notes.response.extend(admission.fields);

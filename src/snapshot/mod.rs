@@ -17,10 +17,10 @@ use crate::filter::proxy_wasm::{Plugin, Services};
 use crate::http::body::KeptBodies;
 use crate::http::forward::TrustedProxies;
 use crate::observe::access_log::AccessLog;
-use crate::observe::metrics::{IssuerReport, ListenerStats, PoolReport, RouteStats};
+use crate::observe::metrics::{IssuerReport, ListenerStats, PoolReport, RouteStats, StoreReport};
 use crate::observe::rate_limited_warning::RateLimitedWarnings;
 use crate::policy::auth::Way;
-use crate::policy::{Redirect, Respond};
+use crate::policy::{Redirect, Respond, Stores};
 use crate::router::Router;
 use crate::snapshot::forwarding::{Split, UpstreamRoute};
 use crate::snapshot::listener::{ListenerId, ListenerSettings};
@@ -42,6 +42,8 @@ pub(crate) struct Snapshot {
     pub(crate) upstreams: Vec<NamedUpstream>,
     /// The ways of authentication, by their names.
     pub(crate) ways: BTreeMap<String, Arc<Way>>,
+    /// The stores of rate limits, by their names.
+    pub(crate) stores: Stores,
     /// Upstreams that keep idle connections open ahead of demand.
     pub(crate) warm: Vec<KeptWarm>,
     /// Deadlines for streams of removed routes.
@@ -184,6 +186,11 @@ impl Snapshot {
             IssuerReport { auth: name.clone(), keys: count, fetched, failed }
         });
         reports.collect()
+    }
+
+    /// Returns reports of the stores of rate limits.
+    pub(crate) fn stores(&self) -> Vec<StoreReport> {
+        self.stores.values().map(|store| store.report()).collect()
     }
 
     /// Returns the counters of every route, and those of requests that match no route.

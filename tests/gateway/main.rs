@@ -110,6 +110,8 @@ mod pooled;
 mod programs;
 mod proxy_protocol;
 mod rate_limit;
+#[cfg(feature = "redis")]
+mod rate_limit_store;
 mod raw_frames;
 mod redirect_loops;
 mod reload_clients;

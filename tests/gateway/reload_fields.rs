@@ -18,9 +18,9 @@ use crate::pooled::number;
 
 /// `workers` cannot change, and without `admin` there is no answer: see the test at the end. Those of a split are in
 /// `weighted_split`, those of a mirror in `mirror`, that of a request's identifier
-/// in `request_id`, lists of limits in `rate_limit`, and the mode of a Unix socket in `unix_listener`. The others exclude the probes that
+/// in `request_id`, lists of limits in `rate_limit`, stores in `rate_limit_store`, and the mode of a Unix socket in `unix_listener`. The others exclude the probes that
 /// there are, or the balancer.
-const ELSEWHERE: [&str; 46] = [
+const ELSEWHERE: [&str; 60] = [
     "workers",
     "admin",
     "listeners[].mode",
@@ -47,6 +47,20 @@ const ELSEWHERE: [&str; 46] = [
     "defaults.rate_limit[].burst",
     "defaults.rate_limit[].by",
     "defaults.rate_limit[].queue",
+    "routes[].rate_limit.store",
+    "routes[].rate_limit.on_error",
+    "routes[].rate_limit[].store",
+    "routes[].rate_limit[].on_error",
+    "defaults.rate_limit.store",
+    "defaults.rate_limit.on_error",
+    "defaults.rate_limit[].store",
+    "defaults.rate_limit[].on_error",
+    "stores.NAME.url",
+    "stores.NAME.tls.ca",
+    "stores.NAME.tls.client.cert",
+    "stores.NAME.tls.client.key",
+    "stores.NAME.pool.max_connections",
+    "stores.NAME.timeout",
     "routes[].request_id",
     "defaults.request_id",
     "routes[].mirror",

@@ -30,6 +30,7 @@ use crate::config::values::redirect_target::RedirectTarget;
 use crate::config::values::request_target::RequestTarget;
 use crate::config::values::rewrite_template::RewriteTemplate;
 use crate::config::values::status_range::StatusRange;
+use crate::config::values::store_url::StoreUrl;
 use crate::config::values::text::Malformed;
 use crate::config::values::token_place::TokenPlace;
 use crate::config::values::upgrade_protocol::UpgradeProtocol;
@@ -90,6 +91,7 @@ pub(crate) fn find(name: &str) -> Option<Format> {
             "a duration such as `50ms`, or a percentile such as `p95`",
         ),
         "hash-key" => of::<HashKey>("part", "a part of a request such as `client_ip`"),
+        "store-url" => of::<StoreUrl>("URL", "a URL such as `redis://127.0.0.1:6379`"),
         "status-range" => of::<StatusRange>("range of statuses", "a range of statuses such as `200-299`"),
         "peer-network" => of::<PeerNetwork>("network", "a network such as `10.0.0.0/8`"),
         "token-place" => of::<TokenPlace>("place", "a place such as `bearer`"),

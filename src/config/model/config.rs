@@ -13,8 +13,8 @@ use crate::config::{
     Admin, AuthUse, AuthWay, ConcurrentBy, Cors, Defaults, Dns, EncodedSlash, Filter, GrpcWeb, Headers,
     HedgeSettings, HostHeader, Listener, Mirror, MirrorSettings, Networks, OrOff, PeerNetwork, Pool,
     PoolSettings, RateLimit, RateLimits, RequestId, Require, Retry, RetrySettings, RetryTotals,
-    RewriteCookies, RewriteLocation, Route, RouteTimeouts, Shutdown, Telemetry, Timeouts, UpgradeProtocol,
-    Upstream, UpstreamChoice, Wasm,
+    RewriteCookies, RewriteLocation, Route, RouteTimeouts, Shutdown, Store, Telemetry, Timeouts,
+    UpgradeProtocol, Upstream, UpstreamChoice, Wasm,
 };
 
 /// A whole configuration file. Top-level keys that begin with `x-` are ignored: a place for anchors.
@@ -47,6 +47,11 @@ pub(crate) struct Config {
     #[serde(default)]
     #[schemars(extend("propertyNames" = { "pattern": "^[A-Za-z0-9._-]{1,64}$" }))]
     pub(crate) auth: BTreeMap<String, AuthWay>,
+    /// Stores by name, which gateways share for the `rate_limit` of routes. Names appear in logs and metrics. They consist of letters, digits,
+    /// `-`, `_` and `.`, 64 at most.
+    #[serde(default)]
+    #[schemars(extend("propertyNames" = { "pattern": "^[A-Za-z0-9._-]{1,64}$" }))]
+    pub(crate) stores: BTreeMap<String, Store>,
     /// Plugins by name, for the `filters` of routes. Names appear in logs, metrics and `x-gateway-error`. They consist
     /// of letters, digits, `-`, `_` and `.`, 64 at most.
     #[serde(default)]

@@ -32,6 +32,7 @@ pub(crate) mod rewrite;
 pub(crate) mod route;
 pub(crate) mod shutdown;
 pub(crate) mod sticky;
+pub(crate) mod store;
 pub(crate) mod telemetry;
 pub(crate) mod timeouts;
 pub(crate) mod upstream;

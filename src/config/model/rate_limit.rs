@@ -45,6 +45,25 @@ pub(crate) struct RateLimit {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("pattern" = Duration::pattern_to_a_minute()))]
     pub(crate) queue: Option<Duration>,
+    /// The name under `stores` of the store that gateways share this limit in. Default: none, so that each gateway counts alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) store: Option<String>,
+    /// The fate of a request while the store does not respond. Default: `local`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) on_error: Option<StoreFallback>,
+}
+
+/// The fate of a request while the store of its limit does not respond.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum StoreFallback {
+    /// The gateway counts alone, so that the limit holds for each gateway.
+    #[default]
+    Local,
+    /// The limit does not apply.
+    Open,
+    /// The client gets 503.
+    Closed,
 }
 
 impl RateLimit {

@@ -36,6 +36,7 @@ pub(crate) mod rewrite_template;
 pub(crate) mod segment;
 pub(crate) mod status;
 pub(crate) mod status_range;
+pub(crate) mod store_url;
 pub(crate) mod template;
 pub(crate) mod text;
 pub(crate) mod token_place;

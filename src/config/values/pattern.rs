@@ -137,6 +137,11 @@ pub(crate) fn host_name_before_path() -> String {
     format!("(?=[^/]{{1,253}}(?:/|$)){LABEL}(?:\\.{LABEL})*")
 }
 
+/// Returns a pattern for a host name before a port, a path, or another host of a list.
+pub(crate) fn host_name_in_list() -> String {
+    format!("(?=[^:/,]{{1,253}}(?:[:/,]|$)){LABEL}(?:\\.{LABEL})*")
+}
+
 #[cfg(test)]
 mod tests {
     use super::{ipv4, ipv6, number, number_without_zeros, whole};

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::config::{ConfigErrors, Dns, PoolSettings, Segment, Source};
 use crate::control::auth::{Client, keep_keys};
 use crate::control::diff::{Change, Section};
+use crate::control::stores::{self, NewStore};
 use crate::control::upstreams::health::watch_health;
 use crate::control::upstreams::names::{ActiveResolver, resolve_new, watch_names};
 use crate::control::upstreams::resolver::Resolver;
@@ -28,6 +29,8 @@ pub(crate) struct CommitPlan {
     callable_upstreams: CallableUpstreams,
     /// The keys that no running task fetches yet.
     fetched: Vec<FetchedKeys>,
+    /// The stores that are not connected yet.
+    stores: Vec<NewStore>,
     resolver: Arc<Resolver>,
     active_resolver: ActiveResolver,
 }
@@ -66,6 +69,7 @@ impl CommitPlan {
             successors: HashMap::new(),
             callable_upstreams: CallableUpstreams::default(),
             fetched: Vec::new(),
+            stores: Vec::new(),
             resolver: active_resolver.with(settings),
             active_resolver,
         }
@@ -99,6 +103,17 @@ impl CommitPlan {
     /// Adds keys that are fetched once the new snapshot serves.
     pub(crate) fn fetch(&mut self, name: &str, keys: &Arc<RemoteKeys>, client: Client) {
         self.fetched.push(FetchedKeys { name: name.to_owned(), keys: keys.clone(), client });
+    }
+
+    /// Adds a store that [`CommitPlan::connect_stores`] connects.
+    pub(crate) fn connect(&mut self, store: NewStore) {
+        self.stores.push(store);
+    }
+
+    /// Connects the new stores, so that no request finds one that only begins. Takes a bounded time, and whether a store is there or not
+    /// is no reason to refuse a configuration. A store that is not used after all disconnects.
+    pub(crate) async fn connect_stores(&mut self) {
+        stores::connect(std::mem::take(&mut self.stores)).await;
     }
 
     /// Resolves new names, so that no request has to wait for them. Takes a bounded time. `source` is the file of the

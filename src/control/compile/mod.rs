@@ -14,3 +14,4 @@ pub(crate) mod previous;
 pub(crate) mod problems;
 pub(crate) mod redirect_loops;
 pub(crate) mod snapshot;
+mod stores;

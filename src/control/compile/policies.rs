@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::config::{AuthUse, RouteSettings};
 use crate::policy::auth::{self, Auth, Way};
-use crate::policy::{Addresses, Concurrent, Cors, RateLimits, RequestId};
+use crate::policy::{Addresses, Concurrent, Cors, RateLimits, RequestId, Stores};
 use crate::snapshot::stage::Stage;
 
 /// The ways of a snapshot, by their names.
@@ -16,6 +16,7 @@ pub(super) fn policies(
     name: &str,
     settings: &RouteSettings,
     ways: &Ways,
+    stores: &Stores,
 ) -> impl Iterator<Item = Stage> + use<> {
     let (allow, deny) = (settings.allow.as_deref(), settings.deny.as_deref());
     let has_addresses = allow.is_some() || deny.is_some();
@@ -24,7 +25,7 @@ pub(super) fn policies(
         has_addresses.then(|| Stage::Addresses(Addresses::new(allow, deny))),
         auth_of(settings, ways).map(Stage::Auth),
         settings.cors.as_ref().map(|cors| Stage::Cors(Cors::new(cors))),
-        RateLimits::new(name, &settings.rate_limits).map(Stage::RateLimits),
+        RateLimits::new(name, &settings.rate_limits, stores).map(Stage::RateLimits),
         settings.concurrent.as_ref().map(|limit| Stage::Concurrent(Concurrent::new(name, limit))),
     ];
     stages.into_iter().flatten()

@@ -18,7 +18,7 @@ use crate::observe::metrics::RouteStats;
 use crate::observe::rate_limited_warning::RateLimitedWarnings;
 use crate::path;
 use crate::policy::auth::Way;
-use crate::policy::{GrpcWeb, Headers, Redirect, Respond};
+use crate::policy::{GrpcWeb, Headers, Redirect, Respond, Store, Stores};
 use crate::router::{RouteMatch, Router};
 use crate::snapshot::listener::ListenerSettings;
 use crate::snapshot::route_deadline::Removals;
@@ -74,9 +74,11 @@ impl Snapshot {
             commit_plan: CommitPlan::new(&config.dns, environment.resolver.clone()),
             removals: environment.previous.map(|previous| previous.removals.living()).unwrap_or_default(),
             ways: Ways::new(),
+            stores: Stores::new(),
             errors: vec![],
         };
         builder.ways = builder.ways();
+        builder.stores = builder.stores();
         let routes: Vec<_> = config
             .routes
             .iter()
@@ -102,6 +104,7 @@ impl Snapshot {
             telemetry: Telemetry { access_log: None, unrouted, warned },
             upstreams: builder.upstreams,
             ways: builder.ways,
+            stores: builder.stores,
             warm: builder.warm,
             removals: builder.removals,
             plugins: builder.plugins.into_made(),
@@ -126,6 +129,7 @@ pub(crate) struct Builder<'a> {
     pub(super) kept_bodies: KeptBodies,
     plugins: Plugins<'a>,
     ways: Ways,
+    stores: Stores,
     pub(crate) errors: Vec<ConfigError>,
 }
 
@@ -155,6 +159,11 @@ impl<'a> Builder<'a> {
         self.environment.previous?.ways.get(name)
     }
 
+    /// Returns the store of this name in the active snapshot.
+    pub(super) fn previous_store(&self, name: &str) -> Option<&'a Arc<Store>> {
+        self.environment.previous?.stores.get(name)
+    }
+
     fn route(&mut self, index: usize, route: &'a config::Route) -> Option<Route> {
         let base = path!["routes", index];
         let settings = self.config().settings_of(route);
@@ -174,7 +183,7 @@ impl<'a> Builder<'a> {
             grpc_web.then_some(Stage::GrpcWeb(GrpcWeb)),
             Some(Stage::Headers(Headers::new(&settings.headers))),
         ];
-        let policies = policies(&name, &settings, &self.ways);
+        let policies = policies(&name, &settings, &self.ways, &self.stores);
         let (stats, warned) = self.previous.route(&name).unwrap_or_else(|| self.new_stats(&name));
         let mirror = self.mirror(route, settings.mirror, &stats);
         Some(Route {

@@ -143,10 +143,11 @@ impl Reloader {
             Ok(Some(next).filter(|(next, _)| next.generation.files != before.files))
         };
         let next = self.thread.run(build).await.map_err(|error| Refused::transient(error, None))?;
-        let Some((next, plan)) = next? else { return Ok(None) };
+        let Some((mut next, plan)) = next? else { return Ok(None) };
         let Generation { loaded, files, .. } = &next.generation;
         let refused = |errors| Refused::transient(errors, Some(files.clone()));
         next.commit_plan.resolve(&loaded.source).await.map_err(refused)?;
+        next.commit_plan.connect_stores().await;
         let held = self.process.admin.address();
         let sockets = Sockets::bind(plan, loaded, self.channels.len(), Some(active), held);
         let sockets = sockets.map_err(refused)?;

@@ -10,6 +10,7 @@ mod pool_report;
 mod process;
 mod sharded;
 pub(crate) mod stats;
+mod store;
 
 use std::fmt;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 pub(crate) use sharded::{Counter, ReasonCounts, Sharded, enter_worker, sum_reasons, this_worker};
 pub(crate) use stats::{CODE_CLASSES, DURATION_BOUNDS, ListenerStats, RouteStats, RouteTotals};
+pub(crate) use store::StoreReport;
 
 /// The media type of [`Scrape::render`]'s text, which Prometheus reads as well.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -49,6 +51,8 @@ pub(crate) struct Scrape {
     pub(crate) auth: Vec<AuthReport>,
     /// The keys that are fetched from issuers.
     pub(crate) issuers: Vec<IssuerReport>,
+    /// The stores of rate limits.
+    pub(crate) stores: Vec<StoreReport>,
     /// Bytes of request bodies that are kept for a retry.
     pub(crate) kept_body_bytes: u64,
     /// Request bodies that were not kept for lack of room.
@@ -87,7 +91,8 @@ impl Collector for Scrape {
         self.encode_pools(&mut page)?;
         self.encode_filters(&mut page)?;
         self.encode_auth(&mut page)?;
-        self.encode_issuers(&mut page)
+        self.encode_issuers(&mut page)?;
+        self.encode_stores(&mut page)
     }
 }
 

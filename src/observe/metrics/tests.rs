@@ -45,6 +45,7 @@ fn scrape() -> Scrape {
         plugin_metrics: vec![],
         auth: vec![],
         issuers: vec![],
+        stores: vec![],
         kept_body_bytes: 5,
         unkept_bodies: 6,
         access_log_dropped: 9,

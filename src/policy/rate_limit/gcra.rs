@@ -13,14 +13,14 @@ const REFILL_NANOS_MAX: u64 = 1 << 58;
 const CLOCKS_APART: u64 = 100_000_000;
 
 /// A rate with its burst. All times are nanoseconds, those of events since the start of the process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Gcra {
     /// The time between two requests at the rate.
-    interval: u64,
+    pub(crate) interval: u64,
     /// The time in which a spent burst comes back.
-    refill: u64,
+    pub(crate) refill: u64,
     /// The time that a request may wait for its credit.
-    queue: u64,
+    pub(crate) queue: u64,
 }
 
 /// A request that has credit, at once or soon.

@@ -50,6 +50,21 @@ impl<'a> Key<'a> {
         own.unwrap_or_else(|| Self::of_address(caller.client))
     }
 
+    /// Returns the bytes that stand for the key on all gateways. Different keys have different bytes.
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        match self {
+            Key::Route => vec![0],
+            Key::Unaddressed => vec![1],
+            Key::V4(address) => [&[2][..], &address.to_be_bytes()].concat(),
+            Key::V6(address) => [&[3][..], &address.to_be_bytes()].concat(),
+            Key::Header(value) => [&[4][..], value].concat(),
+            Key::Identity(way, subject) => {
+                let length = (way.len() as u64).to_be_bytes();
+                [&[5][..], &length, way.as_bytes(), subject.as_bytes()].concat()
+            }
+        }
+    }
+
     fn of_address(client: Option<IpAddr>) -> Self {
         match client.map(|address| address.to_canonical()) {
             None => Key::Unaddressed,

@@ -9,19 +9,25 @@ mod gcra;
 mod key;
 mod local;
 mod queue;
+mod shared;
+mod store;
 mod table;
 
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use http::HeaderValue;
 
 use self::fields::{Policy, Standings};
-use self::gcra::Gcra;
+pub(crate) use self::gcra::Gcra;
 pub(crate) use self::key::{Caller, Key};
 pub(crate) use self::local::report;
 pub(crate) use self::queue::Reservation;
+use self::shared::Shared;
+use self::store::KeyPrefix;
+pub(crate) use self::store::{Charge, Charged, Store, StoreBackend, StoreKey, StoreSource, StoreState};
 use self::table::KeyHash;
 use crate::config::{self, LimitBy};
 use crate::http::error::Error;
@@ -34,7 +40,11 @@ pub(crate) struct RateLimits {
     limits: Box<[Limit]>,
     /// The value of `RateLimit-Policy`.
     policy: HeaderValue,
+    has_store: bool,
 }
+
+/// The stores of a snapshot, by their names.
+pub(crate) type Stores = BTreeMap<String, Arc<Store>>;
 
 /// One limit of a route.
 struct Limit {
@@ -44,6 +54,8 @@ struct Limit {
     id: u64,
     by: LimitBy,
     gcra: Gcra,
+    /// Its store, if gateways share it.
+    shared: Option<Box<Shared>>,
 }
 
 /// A request that all limits of its route admit.
@@ -56,7 +68,7 @@ pub(crate) struct Admission {
 
 impl RateLimits {
     /// Returns the limits of the route of this name, or `None` if it has none.
-    pub(crate) fn new(route: &str, written: &[config::RateLimit]) -> Option<Self> {
+    pub(crate) fn new(route: &str, written: &[config::RateLimit], stores: &Stores) -> Option<Self> {
         static IDS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
         let mut limits: Vec<Limit> = Vec::with_capacity(written.len());
         for limit in written {
@@ -64,7 +76,14 @@ impl RateLimits {
             let before = written.iter().take(limits.len()).filter(|other| other.rate.unit() == unit).count();
             let name = if before == 0 { unit.to_owned() } else { format!("{unit}{}", before + 1) };
             let queue = limit.queue.map_or(Duration::ZERO, Duration::from);
+            let store = limit.store.as_ref().and_then(|store| stores.get(store));
+            let shared = store.map(|store| {
+                let prefix = KeyPrefix::new(route, &name, &limit.by.to_string());
+                let fallback = limit.on_error.unwrap_or_default();
+                Box::new(Shared { store: store.clone(), fallback, prefix })
+            });
             limits.push(Limit {
+                shared,
                 id: IDS.hash_one((route, &name, limit.by.to_string())),
                 name: name.into(),
                 by: limit.by.clone(),
@@ -77,10 +96,11 @@ impl RateLimits {
             window: limit.gcra.refill(),
         });
         let policy = fields::policy(policies);
-        (!limits.is_empty()).then(|| Self { limits: limits.into(), policy })
+        let has_store = limits.iter().any(|limit| limit.shared.is_some());
+        (!limits.is_empty()).then(|| Self { limits: limits.into(), policy, has_store })
     }
 
-    /// Decides about a request at `now`, the uptime of the process.
+    /// Decides about a request at `now`, the uptime of the process, by limits that are in no store.
     ///
     /// # Errors
     /// Fails if one of the limits refuses the request.
@@ -150,8 +170,10 @@ impl RateLimits {
 /// Limits of two routes are equal if they admit the same, one by one: a request that has passed one has passed the other.
 impl PartialEq for RateLimits {
     fn eq(&self, other: &Self) -> bool {
+        let store =
+            |limit: &Limit| limit.shared.as_ref().map(|shared| (Arc::as_ptr(&shared.store), shared.fallback));
         let settings = |limits: &Self| -> Vec<_> {
-            limits.limits.iter().map(|limit| (limit.by.clone(), limit.gcra)).collect()
+            limits.limits.iter().map(|limit| (limit.by.clone(), limit.gcra, store(limit))).collect()
         };
         settings(self) == settings(other)
     }

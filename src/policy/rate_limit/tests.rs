@@ -9,7 +9,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 fn limits(route: &str, yaml: &str) -> RateLimits {
     let written: config::RateLimits = section(yaml);
-    RateLimits::new(route, written.as_slice()).unwrap()
+    RateLimits::new(route, written.as_slice(), &Stores::new()).unwrap()
 }
 
 /// Decides about a request from the address `192.0.2.N`.

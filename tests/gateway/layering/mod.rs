@@ -169,6 +169,7 @@ fn foreign_types_stay_where_they_belong() {
         ("hickory_resolver", &["control/upstreams/"]),
         ("hyper::", &["downstream/h2/", "control/admin/", "control/auth/", "control/upstreams/health/"]),
         ("jsonwebtoken", &["policy/auth/jwt/"]),
+        ("::redis::", &["control/stores/"]),
         ("notify::", &["control/providers/file/"]),
         ("wasmtime::", &["filter/engine/", "filter/proxy_wasm/"]),
         ("anyhow", &["main.rs"]),

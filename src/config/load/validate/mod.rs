@@ -8,6 +8,7 @@ mod placeholders;
 mod policies;
 mod route;
 mod split;
+mod stores;
 mod upstream;
 
 use std::collections::HashMap;
@@ -32,6 +33,7 @@ pub(crate) fn validate(config: &Config, kept: &Kept, source: &Source) -> Vec<Con
     filter::validate(config, kept, &mut findings);
     route::validate(config, kept, &mut findings);
     policies::validate(config, kept, &mut findings);
+    stores::validate(config, kept, &mut findings);
     if let Some(pool) = &config.defaults.pool {
         validate_pool(pool, &path!["defaults", "pool"], &mut findings);
     }

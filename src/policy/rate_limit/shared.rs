@@ -3,13 +3,12 @@
 //! One step for all of them would need all of their keys on one server. So each shared limit is charged by itself, all at the same time,
 //! and a charge is taken back if another limit refuses. Limits of this process come before, to refuse without a round trip, and after.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::fields::Standings;
 use super::key::{Caller, Key};
 use super::queue::Reservation;
-use super::store::{Charged, KeyPrefix, Pending, Store, StoreKey};
+use super::store::{Charged, Pending, Shared, StoreKey};
 use super::{Admission, Limit, RateLimits, local};
 use crate::config::StoreFallback;
 use crate::http::error::Error;
@@ -19,13 +18,6 @@ use crate::policy::Refusal;
 
 /// The time after which a client that was refused for want of the store may try again.
 const RETRY_AFTER: u64 = 1_000_000_000;
-
-/// The store of a limit.
-pub(super) struct Shared {
-    pub(super) store: Arc<Store>,
-    pub(super) fallback: StoreFallback,
-    pub(super) prefix: KeyPrefix,
-}
 
 /// A decision in the making.
 struct Decision<'l> {
@@ -188,7 +180,7 @@ mod tests {
     use std::net::IpAddr;
     use std::sync::Arc;
 
-    use super::super::store::{StoreBackend, StoreSource};
+    use super::super::store::{Store, StoreBackend, StoreSource};
     use super::*;
     use crate::config::{self, section};
     use crate::http::fields::Fields;

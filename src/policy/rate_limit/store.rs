@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 use super::gcra::Gcra;
 use super::key::Key;
-use crate::config;
 use crate::config::load::files::FileMark;
+use crate::config::{self, StoreFallback};
 use crate::net::timer::{self, Timer};
 use crate::observe::metrics::StoreReport;
 
@@ -165,6 +165,13 @@ impl StoreState {
     pub(crate) fn count_command(&self) {
         self.commands.fetch_add(1, Relaxed);
     }
+}
+
+/// The store of a limit.
+pub(super) struct Shared {
+    pub(super) store: Arc<Store>,
+    pub(super) fallback: StoreFallback,
+    pub(super) prefix: KeyPrefix,
 }
 
 /// The part of the keys of a limit that is the same for all of them.

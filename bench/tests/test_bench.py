@@ -5,7 +5,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import bench
-from lib import chart, check, load, report, tables, targets
+from lib import chart, check, credentials, load, report, tables, targets
 from lib.arena import FILTERS
 from lib.contestants import fill
 from lib.peers import contestants
@@ -63,6 +63,24 @@ CPU = [
     sample("s1", "nginx", 2, 12.0),
     sample("s1", "gateway", 2, 11.4),
 ]
+
+
+class Credentials(unittest.TestCase):
+    """Credentials of scenarios with policies."""
+
+    def test_signature_has_both_numbers_in_full_length(self):
+        """DER has a zero before a high first bit, and none before a small number."""
+        high, small = b"\0" + b"\xff" * 32, b"\x01" * 31
+        numbers = b"\x02\x21" + high + b"\x02\x1f" + small
+        der = b"\x30" + bytes([len(numbers)]) + numbers
+        self.assertEqual(credentials.fixed_length(der), b"\xff" * 32 + b"\0" + small)
+
+    def test_policies_are_for_those_that_have_them(self):
+        """A filter's contestant has none."""
+        told = {
+            one.name for one in contestants({"gateway": Path("gateway")}) if one.takes_part(SCENARIOS["p-basic"])
+        }
+        self.assertEqual(told, {"gateway", "nginx"})
 
 
 class Reports(unittest.TestCase):

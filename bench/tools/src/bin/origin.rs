@@ -1,8 +1,8 @@
 //! The server behind the proxies: cheap, since it shares a CPU with the load generator, and it counts what comes in.
 //!
 //! HTTP/1.1, plain and over TLS: 1.3, and 1.2 on a port of its own; HTTP/2 without TLS on another. The last segment of the path says what is wanted: `1k` and
-//! `64k` are texts of that size, `slow` is `1k` after ten milliseconds, `echo` answers with the body of the request, by HTTP/2 `call` with a message of gRPC, all else is 404. Another port answers every
-//! request with the counts as JSON and is not counted itself. The ports are free ones, told as JSON in the first line.
+//! `64k` are texts of that size, `slow` is `1k` after ten milliseconds, `ask` is a 200 without a body, `echo` answers with the body of the request, by HTTP/2 `call` with a
+//! message of gRPC, all else is 404. Another port answers every request with the counts as JSON and is not counted itself. The ports are free ones, told as JSON in the first line.
 
 use std::cell::Cell;
 use std::io;
@@ -74,11 +74,13 @@ struct Open(Rc<Counts>);
 struct Answers {
     small: [Vec<u8>; 2],
     large: [Vec<u8>; 2],
+    nothing: [Vec<u8>; 2],
     not_found: [Vec<u8>; 2],
 }
 
 enum Wanted {
     Small,
+    Nothing,
     Slow,
     Large,
     Echo,
@@ -286,6 +288,7 @@ where
                 tokio::time::sleep(SLOW).await;
                 stream.write_all(choose(&answers.small, head.close)).await?;
             }
+            Wanted::Nothing => stream.write_all(choose(&answers.nothing, head.close)).await?,
             Wanted::Large => stream.write_all(choose(&answers.large, head.close)).await?,
             Wanted::Other => stream.write_all(choose(&answers.not_found, head.close)).await?,
             Wanted::Echo => {
@@ -332,11 +335,13 @@ impl Head {
             anyhow::ensure!(!field.name.eq_ignore_ascii_case("transfer-encoding"), "it is not needed here");
         }
         anyhow::ensure!(body_bytes <= BODY_BYTES_MAX, "a body too long");
-        let wanted = match request.path.and_then(|path| path.rsplit('/').next()) {
+        let path = request.path.and_then(|path| path.split('?').next());
+        let wanted = match path.and_then(|path| path.rsplit('/').next()) {
             Some("1k") => Wanted::Small,
             Some("slow") => Wanted::Slow,
             Some("64k") => Wanted::Large,
             Some("echo") => Wanted::Echo,
+            Some("ask") => Wanted::Nothing,
             _ => Wanted::Other,
         };
         Ok(Some(Self { bytes, body_bytes, wanted, close }))
@@ -352,6 +357,7 @@ impl Answers {
         Self {
             small: both("200 OK", 1024),
             large: both("200 OK", 64 * 1024),
+            nothing: both("200 OK", 0),
             not_found: both("404 Not Found", TEXT.len()),
         }
     }

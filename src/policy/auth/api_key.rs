@@ -222,4 +222,27 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    #[ignore = "a measurement"]
+    #[allow(clippy::print_stdout, reason = "a measurement")]
+    fn cost_of_a_key() {
+        const REQUESTS: u32 = 1_000_000;
+        let entry =
+            |number| format!("- {{ id: c{number}, key: '{}' }}\n", hash_key(format!("k{number}").as_bytes()));
+        let file: String = (0..10_000).map(entry).collect();
+        let place = TokenPlace::Header("x-api-key".parse().unwrap());
+        let keys = ApiKey::new(&"partners".into(), place, file.as_bytes()).unwrap();
+        let (mut headers, mut target) =
+            (Fields::written(&[("x-api-key", "k77")]), Cow::Owned(Uri::from_static("/")));
+        let context = RequestContext::plain();
+        let request = Credentials { headers: &mut headers, target: &mut target, certificate: None, context };
+        for _ in 0..3 {
+            let began = std::time::Instant::now();
+            for _ in 0..REQUESTS {
+                assert!(matches!(std::hint::black_box(keys.verify(&request)), Verdict::Known(_)));
+            }
+            println!("a key: {:?}", began.elapsed() / REQUESTS);
+        }
+    }
 }

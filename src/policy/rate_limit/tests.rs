@@ -86,3 +86,24 @@ fn request_that_leaves_the_queue_gives_its_turn_back() {
     second.keep();
     assert!(request(&limits, 1, SECOND).is_err());
 }
+
+#[test]
+#[ignore = "a measurement"]
+#[allow(clippy::print_stdout, reason = "a measurement")]
+fn cost_of_a_limit() {
+    const REQUESTS: u32 = 1_000_000;
+    for (name, yaml) in
+        [("one", "{ rate: 1000000/s }"), ("two", "[{ rate: 1000000/s }, { rate: 1000000/m }]")]
+    {
+        let limits = limits(&format!("cost-{name}"), yaml);
+        for _ in 0..3 {
+            let began = std::time::Instant::now();
+            for number in 0..REQUESTS {
+                let now = Duration::from_micros(number.into());
+                let admitted = request(&limits, number as u8, now);
+                assert!(std::hint::black_box(admitted).is_ok());
+            }
+            println!("{name}: {:?}", began.elapsed() / REQUESTS);
+        }
+    }
+}

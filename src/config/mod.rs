@@ -23,7 +23,7 @@ pub(crate) use self::model::addresses::Networks;
 pub(crate) use self::model::admin::Admin;
 pub(crate) use self::model::auth::{
     AuthUse, AuthWay, BasicAuth, ClaimsToHeaders, ForwardAuth, ForwardCertificate, Jwt, JwtAlgorithm,
-    MtlsAuth, OnAuthError, Require,
+    MtlsAuth, Oidc, OnAuthError, Require,
 };
 pub(crate) use self::model::balance::Balance;
 pub(crate) use self::model::breaker::BreakerSettings;
@@ -75,6 +75,7 @@ pub(crate) use self::values::hash_key::HashKey;
 pub(crate) use self::values::header::{HeaderMatch, HeaderName, HeaderValues, QueryMatch};
 pub(crate) use self::values::header_template::HeaderTemplate;
 pub(crate) use self::values::host::{HostHeader, HostPattern};
+pub(crate) use self::values::issuer_url::IssuerUrl;
 pub(crate) use self::values::key_source::{KeySource, KeyUrl};
 pub(crate) use self::values::limit_by::LimitBy;
 pub(crate) use self::values::listener_address::FileMode;
@@ -88,6 +89,7 @@ pub(crate) use self::values::path::{PathTemplate, RoutePath};
 pub(crate) use self::values::placeholder::{Part, Placeholder};
 pub(crate) use self::values::redirect_target::RedirectTarget;
 pub(crate) use self::values::rewrite_template::RewriteTemplate;
+pub(crate) use self::values::secret::{Secret, Secrets};
 pub(crate) use self::values::segment::Segment;
 pub(crate) use self::values::template::Piece;
 pub(crate) use self::values::text::Malformed;

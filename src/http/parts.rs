@@ -5,7 +5,10 @@ use http::{HeaderValue, Uri, header};
 use super::fields::Fields;
 
 /// Returns the values of the cookies of this name (RFC 6265 §5.4).
-pub(crate) fn cookies<'h>(headers: &'h Fields, name: &'h str) -> impl Iterator<Item = &'h [u8]> + use<'h> {
+pub(crate) fn cookies<'h, 'n>(
+    headers: &'h Fields,
+    name: &'n str,
+) -> impl Iterator<Item = &'h [u8]> + use<'h, 'n> {
     let pairs = headers.get_all(header::COOKIE).flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
     pairs.filter_map(move |pair| value_of(pair, name))
 }
@@ -15,14 +18,31 @@ fn value_of<'p>(pair: &'p [u8], name: &str) -> Option<&'p [u8]> {
     pair.trim_ascii().strip_prefix(name.as_bytes())?.strip_prefix(b"=")
 }
 
+/// Returns the names of the cookies, each as often as it is there.
+pub(crate) fn cookie_names(headers: &Fields) -> impl Iterator<Item = &[u8]> {
+    let pairs = headers.get_all(header::COOKIE).flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+    pairs.filter_map(name_of)
+}
+
+/// Returns the name in a pair of a cookie field.
+fn name_of(pair: &[u8]) -> Option<&[u8]> {
+    let pair = pair.trim_ascii();
+    pair.get(..pair.iter().position(|byte| *byte == b'=')?)
+}
+
 /// Removes the cookies of this name.
 pub(crate) fn remove_cookies(headers: &mut Fields, name: &str) {
-    if cookies(headers, name).next().is_none() {
+    remove_cookies_of(headers, |known| known == name.as_bytes());
+}
+
+/// Removes the cookies whose names are these.
+pub(crate) fn remove_cookies_of(headers: &mut Fields, is_removed: impl Fn(&[u8]) -> bool) {
+    if !cookie_names(headers).any(&is_removed) {
         return;
     }
     headers.replace(header::COOKIE, |line| {
         let pairs = line.as_bytes().split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
-        let kept: Vec<&[u8]> = pairs.filter(|pair| value_of(pair, name).is_none()).collect();
+        let kept: Vec<&[u8]> = pairs.filter(|pair| !name_of(pair).is_some_and(&is_removed)).collect();
         HeaderValue::from_bytes(&kept.join(&b"; "[..])).ok()
     });
     headers.retain(|name, value| name != header::COOKIE || !value.is_empty());

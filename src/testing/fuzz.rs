@@ -89,6 +89,11 @@ pub fn token(data: &[u8]) {
     crate::policy::auth::fuzz_token(data);
 }
 
+/// Opens cookies of logins and sessions.
+pub fn session_cookie(data: &[u8]) {
+    crate::policy::auth::fuzz_session(data);
+}
+
 /// Runs a filter that calls host functions with any arguments, and parses bytes that it passes as a header map.
 /// `compile` makes a module of its text form.
 pub fn filter_abi(data: &[u8], compile: fn(&str) -> Vec<u8>) {

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::config::{
-    CertificateFiles, Config, FilterUse, KeySource, LogOutput, OrOff, Upstream, UpstreamChoice, WasmCache,
+    CertificateFiles, Config, FilterUse, KeySource, LogOutput, OrOff, Secret, Upstream, UpstreamChoice,
+    WasmCache,
 };
 
 impl Config {
@@ -34,6 +35,15 @@ impl Config {
             }
             if let Some(basic) = &mut way.basic {
                 anchor(&mut basic.users, folder);
+            }
+            if let Some(oidc) = &mut way.oidc {
+                oidc.ca.iter_mut().for_each(|path| anchor(path, folder));
+                let secrets = oidc.session.secret.as_mut_slice().iter_mut();
+                for secret in secrets.chain(&mut oidc.client_secret) {
+                    if let Secret::File(path) = secret {
+                        anchor(path, folder);
+                    }
+                }
             }
         }
         if let OrOff::On(access_log) = &mut self.telemetry.access_log

@@ -16,6 +16,7 @@ use crate::config::values::header::{HeaderMatch, HeaderName, HeaderValue, QueryM
 use crate::config::values::header_template::HeaderTemplate;
 use crate::config::values::hedge_after::HedgeAfter;
 use crate::config::values::host::{HostHeader, HostPattern};
+use crate::config::values::issuer_url::IssuerUrl;
 use crate::config::values::key_source::KeySource;
 use crate::config::values::limit_by::LimitBy;
 use crate::config::values::listener_address::{FileMode, ListenerAddress};
@@ -29,6 +30,7 @@ use crate::config::values::realm::Realm;
 use crate::config::values::redirect_target::RedirectTarget;
 use crate::config::values::request_target::RequestTarget;
 use crate::config::values::rewrite_template::RewriteTemplate;
+use crate::config::values::secret::Secret;
 use crate::config::values::status_range::StatusRange;
 use crate::config::values::store_url::StoreUrl;
 use crate::config::values::text::Malformed;
@@ -67,6 +69,7 @@ pub(crate) fn find(name: &str) -> Option<Format> {
             of::<HostHeader>("`upstream`, `preserve` or host", "`upstream`, `preserve` or a host")
         }
         "host-pattern" => of::<HostPattern>("host", "a host such as `api.example.com`"),
+        "issuer-url" => of::<IssuerUrl>("URL", "a URL such as `https://id.example.com`"),
         "key-source" => of::<KeySource>("URL or path", "a URL or a path"),
         "limit-by" => of::<LimitBy>("part", "a part of a request such as `client_ip`"),
         "listener-address" => of::<ListenerAddress>("address", "an address such as `127.0.0.1:8080`"),
@@ -83,6 +86,7 @@ pub(crate) fn find(name: &str) -> Option<Format> {
         "request-target" => of::<RequestTarget>("path", "a path such as `/healthz`"),
         "resolve" => of::<Resolve>("`auto`, `off` or duration", "`auto`, `off` or a duration"),
         "san-pattern" => of::<SanPattern>("name", "a name such as `*.internal`"),
+        "secret" => of::<Secret>("secret", "`file:PATH` or a variable"),
         "server-name" => of::<ServerName>("host name", "a host name such as `api.internal`"),
         "socket-address" => of::<Address>("address", "an address such as `127.0.0.1:8080`"),
         "srv-name" => of::<SrvName>("name", "a name such as `_http._tcp.api.internal`"),

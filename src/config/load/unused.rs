@@ -1,10 +1,12 @@
-//! Filters and upstreams that a configuration declares and does not use.
+//! Parts of a configuration that it declares and does not use, and logins that could not end.
 
 use std::collections::HashSet;
 
 use super::shortened::shown;
 use super::source::Segment;
-use crate::config::{Config, FilterSettings, FilterUse, Loaded, Upstream, UpstreamChoice};
+use crate::config::{
+    Config, FilterSettings, FilterUse, Loaded, OrOff, PathMatch, Route, Upstream, UpstreamChoice,
+};
 use crate::path;
 
 /// The number of unused entries that are named; the rest is counted.
@@ -43,6 +45,29 @@ impl Config {
         self.upstreams.iter().filter(move |(name, _)| !used.contains(name.as_str()))
     }
 
+    /// Returns the ways by OpenID Connect that routes use, none of which matches the path to which the provider sends browsers back.
+    fn unreachable_callbacks(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.auth.iter().filter_map(|(name, way)| {
+            let path = &way.oidc.as_ref()?.redirect_path;
+            let mut routes = self.routes.iter().filter(|route| self.uses_way(route, name)).peekable();
+            let is_used = routes.peek().is_some();
+            let is_matched = routes.any(|route| match route.matches.path_match() {
+                PathMatch::Any | PathMatch::Template(_) => true,
+                PathMatch::Exact(exact) => exact.normal() == path.normal(),
+                PathMatch::Prefix(prefix) => {
+                    let rest = path.normal().strip_prefix(prefix.normal().trim_end_matches('/'));
+                    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+                }
+            });
+            (is_used && !is_matched).then_some((name.as_str(), path.as_str()))
+        })
+    }
+
+    fn uses_way(&self, route: &Route, name: &str) -> bool {
+        let auth = route.auth.as_ref().or(self.defaults.auth.as_ref()).and_then(OrOff::as_on);
+        auth.is_some_and(|auth| auth.names().iter().any(|used| used == name))
+    }
+
     fn has_filters(&self) -> bool {
         self.routes.iter().any(|route| !self.filters_written(route).is_empty())
     }
@@ -65,5 +90,43 @@ pub(crate) fn warnings(loaded: &Loaded) -> Vec<String> {
     if let Some(more) = all.len().checked_sub(SHOWN_MAX).filter(|more| *more > 0) {
         warnings.push(format!("{more} more filters and upstreams are declared and used by no route"));
     }
+    warnings.extend(config.unreachable_callbacks().take(SHOWN_MAX).map(|(name, path)| {
+        format!(
+            "no route with the way `{name}` matches its `redirect_path`, `{}`, so no login there can end",
+            shown(path)
+        )
+    }));
     warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse;
+
+    #[test]
+    fn login_that_could_not_end_is_warned_of() {
+        let of = |way: &str, route: &str| {
+            let text = format!(
+                "listeners: [{{ address: 127.0.0.1:8080 }}]\n\
+                 auth: {{ staff: {{ oidc: {{ issuer: https://a, client_id: b, session: {{ secret: file:c }}{way} }} }} }}\n\
+                 routes: [{{ match: {{ {route} }}, respond: {{}}, auth: [staff] }}, {{ respond: {{}} }}]\n"
+            );
+            warnings(&parse(&text, "gateway.yaml", "/etc/gateway".as_ref()).unwrap()).len()
+        };
+        let below = ", redirect_path: /app/callback";
+        for (way, route, expected) in [
+            ("", "prefix: /", 0),
+            ("", "host: a", 0),
+            ("", "prefix: /app", 1),
+            ("", "prefix: /oauth2", 0),
+            ("", "prefix: /oauth2/", 0),
+            ("", "prefix: /oauth", 1),
+            ("", "path: /oauth2/callback", 0),
+            (below, "prefix: /app", 0),
+            (below, "path: /app", 1),
+        ] {
+            assert_eq!(of(way, route), expected, "{way} {route}");
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! An HTTP client for small documents, such as key sets. Requests are rare, so one idle connection is kept.
+//! An HTTP client for small documents, such as key sets and tokens. Requests are rare, so one idle connection is kept.
 
 use std::error::Error as StdError;
 use std::io;
@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{Response, StatusCode, Uri, header};
+use http::{HeaderValue, Response, StatusCode, Uri, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::{Connected, Connection};
@@ -22,7 +22,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
-use crate::config::KeyUrl;
+use crate::config::{KeyUrl, Scheme};
 use crate::control::upstreams::names::ActiveResolver;
 use crate::net::tls::{self, ClientTls, TlsError};
 use crate::upstream::literal;
@@ -54,30 +54,36 @@ pub(super) struct Document {
     pub(super) max_age: Option<Duration>,
 }
 
-/// Builds the TLS of a client for a URL, with its own certificates to trust or the system's. It reads `files`.
-///
-/// # Errors
-/// A file cannot be used, or the host has no name that a certificate can have.
-pub(crate) fn client_tls(
-    url: &KeyUrl,
-    settings: ClientTls,
-    files: &crate::config::load::files::Files,
-) -> Result<Tls, TlsError> {
-    let config = tls::client_config(&settings, files)?;
-    Ok(Tls { name: tls::server_name(None, &url.host)?, config, settings })
-}
-
-/// The TLS of a client.
+/// The TLS of clients of any host, with certificates of their own to trust or the system's.
 #[derive(Clone)]
 pub(crate) struct Tls {
     config: Arc<ClientConfig>,
-    name: ServerName<'static>,
     settings: ClientTls,
 }
 
+impl Tls {
+    /// Builds it, and reads `files`.
+    ///
+    /// # Errors
+    /// A file cannot be used.
+    pub(crate) fn new(
+        settings: ClientTls,
+        files: &crate::config::load::files::Files,
+    ) -> Result<Self, TlsError> {
+        Ok(Self { config: tls::client_config(&settings, files)?, settings })
+    }
+}
+
 impl Client {
-    /// Creates a client. `tls` is `None` for `http`.
-    pub(crate) fn new(url: KeyUrl, tls: Option<Tls>, resolver: ActiveResolver) -> Self {
+    /// Creates a client. It uses `tls` for `https` alone.
+    ///
+    /// # Errors
+    /// The host has no name that a certificate can have.
+    pub(crate) fn new(url: KeyUrl, tls: &Tls, resolver: ActiveResolver) -> Result<Self, TlsError> {
+        let tls = match url.scheme {
+            Scheme::Http => None,
+            Scheme::Https => Some((tls.clone(), tls::server_name(None, &url.host)?)),
+        };
         let connector = Connector { url: url.clone(), tls, resolver };
         let pool = Pool::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
@@ -85,7 +91,7 @@ impl Client {
             .pool_max_idle_per_host(1)
             .http1_max_buf_size(HEAD_BYTES_MAX)
             .build(connector);
-        Self { url, pool }
+        Ok(Self { url, pool })
     }
 
     /// Fetches the document.
@@ -97,19 +103,44 @@ impl Client {
             .header(header::USER_AGENT, "gateway")
             .header(header::ACCEPT, "application/jwk-set+json, application/json")
             .body(String::new());
-        let request = request.map_err(|error| error.to_string())?;
-        let response = self.pool.request(request).await.map_err(|error| reason(&error))?;
+        let response = self.send(request).await?;
         let status = response.status();
-        if status.is_redirection() {
-            let location = response.headers().get(header::LOCATION).and_then(|to| to.to_str().ok());
-            let to = location.map(|to| format!(" to {to:?}")).unwrap_or_default();
-            return Err(format!("it redirects{to}, and redirects are not followed: name that URL"));
-        }
         if status != StatusCode::OK {
             return Err(format!("status {}", status.as_u16()));
         }
         let max_age = max_age(&response);
         Ok(Document { body: read(response.into_body()).await?, max_age })
+    }
+
+    /// Posts a form. Returns the response's status and body.
+    ///
+    /// # Errors
+    /// Returns the reason why there is no response.
+    pub(super) async fn post(
+        &self,
+        form: String,
+        authorization: Option<HeaderValue>,
+    ) -> Result<(StatusCode, Bytes), String> {
+        let mut request = http::Request::post(self.url.to_string())
+            .header(header::USER_AGENT, "gateway")
+            .header(header::ACCEPT, "application/json")
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+        if let Some(authorization) = authorization {
+            request = request.header(header::AUTHORIZATION, authorization);
+        }
+        let response = self.send(request.body(form)).await?;
+        Ok((response.status(), read(response.into_body()).await?))
+    }
+
+    async fn send(&self, request: http::Result<http::Request<String>>) -> Result<Response<Incoming>, String> {
+        let request = request.map_err(|error| error.to_string())?;
+        let response = self.pool.request(request).await.map_err(|error| reason(&error))?;
+        if response.status().is_redirection() {
+            let location = response.headers().get(header::LOCATION).and_then(|to| to.to_str().ok());
+            let to = location.map(|to| format!(" to {to:?}")).unwrap_or_default();
+            return Err(format!("it redirects{to}, and redirects are not followed: name that URL"));
+        }
+        Ok(response)
     }
 }
 
@@ -154,16 +185,16 @@ fn root(error: &(dyn StdError + 'static)) -> String {
 #[derive(Clone)]
 struct Connector {
     url: KeyUrl,
-    tls: Option<Tls>,
+    tls: Option<(Tls, ServerName<'static>)>,
     resolver: ActiveResolver,
 }
 
 impl Connector {
     async fn connect(self) -> Result<TokioIo<Stream>, String> {
         let socket = self.open().await?;
-        let Some(tls) = self.tls else { return Ok(TokioIo::new(Stream(Box::new(socket)))) };
+        let Some((tls, name)) = self.tls else { return Ok(TokioIo::new(Stream(Box::new(socket)))) };
         let connector = TlsConnector::from(tls::with_own_sessions(&tls.config, &[tls::ALPN_H1]));
-        let stream = connector.connect(tls.name, socket).await;
+        let stream = connector.connect(name, socket).await;
         let stream = stream.map_err(|error| tls::server_failure(&error, &tls.settings))?;
         Ok(TokioIo::new(Stream(Box::new(stream))))
     }

@@ -50,8 +50,7 @@ async fn fetch(name: &str, keys: &Weak<RemoteKeys>, client: &Client, failures: &
         }
         Err(reason) => {
             let has_keys = keys.current().is_some();
-            let pause = RETRY_FIRST.saturating_mul(1 << (*failures).min(6)).min(RETRY_MAX);
-            *failures = failures.saturating_add(1);
+            let pause = retry_pause(failures);
             if has_keys {
                 tracing::warn!(auth = name, %url, "the issuer's keys cannot be fetched: {reason}; the last ones stay in use");
             } else {
@@ -63,8 +62,15 @@ async fn fetch(name: &str, keys: &Weak<RemoteKeys>, client: &Client, failures: &
     }
 }
 
+/// Counts a failure. Returns the time until the next attempt.
+pub(super) fn retry_pause(failures: &mut u32) -> Duration {
+    let pause = RETRY_FIRST.saturating_mul(1 << (*failures).min(6)).min(RETRY_MAX);
+    *failures = failures.saturating_add(1);
+    pause
+}
+
 /// Returns the time from a fetch to the next one.
-fn pause(max_age: Option<Duration>, refresh: Duration) -> Duration {
+pub(super) fn pause(max_age: Option<Duration>, refresh: Duration) -> Duration {
     let age = max_age.unwrap_or(refresh).max(REFRESH_MIN).min(refresh);
     age.mul_f64(1.0 - SPREAD * fastrand::f64())
 }

@@ -1,7 +1,9 @@
-//! The part of authentication that may wait: fetches of issuers' keys.
+//! The part of authentication that may wait: fetches of issuers' keys, and requests to OpenID providers.
 
 mod client;
 mod jwks;
+mod oidc;
 
-pub(crate) use client::{Client, client_tls};
+pub(crate) use client::{Client, Tls};
 pub(crate) use jwks::keep_keys;
+pub(crate) use oidc::{Web, keep_provider};

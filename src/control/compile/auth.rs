@@ -38,6 +38,8 @@ impl Builder<'_> {
             (Kind::Basic(self.basic(&shared, basic)?), &basic.claims_to_headers)
         } else if let Some(mtls) = &written.mtls {
             (Kind::Mtls(auth::Mtls::new(mtls)), &mtls.claims_to_headers)
+        } else if let Some(oidc) = &written.oidc {
+            (Kind::Oidc(self.oidc(&shared, oidc)?), &oidc.claims_to_headers)
         } else {
             return None;
         };

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{ConfigErrors, Dns, PoolSettings, Segment, Source};
-use crate::control::auth::{Client, keep_keys};
+use crate::control::auth::{Client, Web, keep_keys, keep_provider};
 use crate::control::diff::{Change, Section};
 use crate::control::stores::{self, NewStore};
 use crate::control::upstreams::health::watch_health;
 use crate::control::upstreams::names::{ActiveResolver, resolve_new, watch_names};
 use crate::control::upstreams::resolver::Resolver;
 use crate::filter::proxy_wasm::CallableUpstreams;
-use crate::policy::auth::RemoteKeys;
+use crate::policy::auth::{Provider, RemoteKeys};
 use crate::snapshot::{NamedUpstream, Snapshot};
 use crate::upstream::{Endpoint, Target, Targets};
 
@@ -31,6 +31,8 @@ pub(crate) struct CommitPlan {
     fetched: Vec<FetchedKeys>,
     /// The stores that are not connected yet.
     stores: Vec<NewStore>,
+    /// The providers that no running task serves yet.
+    providers: Vec<ServedProvider>,
     resolver: Arc<Resolver>,
     active_resolver: ActiveResolver,
 }
@@ -41,6 +43,14 @@ struct FetchedKeys {
     name: String,
     keys: Arc<RemoteKeys>,
     client: Client,
+}
+
+/// An OpenID provider, and the clients of its endpoints.
+struct ServedProvider {
+    /// The way's name.
+    name: Arc<str>,
+    provider: Arc<Provider>,
+    web: Web,
 }
 
 /// An upstream of the new snapshot.
@@ -70,6 +80,7 @@ impl CommitPlan {
             callable_upstreams: CallableUpstreams::default(),
             fetched: Vec::new(),
             stores: Vec::new(),
+            providers: Vec::new(),
             resolver: active_resolver.with(settings),
             active_resolver,
         }
@@ -114,6 +125,11 @@ impl CommitPlan {
     /// is no reason to refuse a configuration. A store that is not used after all disconnects.
     pub(crate) async fn connect_stores(&mut self) {
         stores::connect(std::mem::take(&mut self.stores)).await;
+    }
+
+    /// Adds a provider that is served once the new snapshot serves.
+    pub(crate) fn serve(&mut self, name: &Arc<str>, provider: &Arc<Provider>, web: Web) {
+        self.providers.push(ServedProvider { name: name.clone(), provider: provider.clone(), web });
     }
 
     /// Resolves new names, so that no request has to wait for them. Takes a bounded time. `source` is the file of the
@@ -172,6 +188,9 @@ impl CommitPlan {
         }
         for FetchedKeys { name, keys, client } in std::mem::take(&mut self.fetched) {
             keep_keys(name, &keys, client);
+        }
+        for ServedProvider { name, provider, web } in std::mem::take(&mut self.providers) {
+            keep_provider(name, &provider, web);
         }
         leaving
     }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::snapshot::Builder;
-use crate::config::{Jwt, KeySource, KeyUrl, Scheme};
-use crate::control::auth::{Client, client_tls};
+use crate::config::{Jwt, KeySource, KeyUrl};
+use crate::control::auth::{Client, Tls};
 use crate::net::tls::ClientTls;
 use crate::path;
 use crate::policy::auth::{self, KeySet, Keys, Kind, RemoteKeys, RemoteSource, Settings};
@@ -42,16 +42,13 @@ impl Builder<'_> {
     ) -> Option<Arc<RemoteKeys>> {
         let path = path!["auth", &**name, "jwt", "jwks_ca"];
         let files = self.files();
-        let tls = match url.scheme {
-            Scheme::Http => None,
-            Scheme::Https => {
-                let settings = ClientTls { ca: written.jwks_ca.clone(), ..ClientTls::default() };
-                let tls = client_tls(url, settings, files).map_err(|error| {
-                    self.errors.push(self.loaded.source.error(&path, error.to_string()));
-                });
-                Some(tls.ok()?)
-            }
-        };
+        let settings = ClientTls { ca: written.jwks_ca.clone(), ..ClientTls::default() };
+        let tls = Tls::new(settings, files);
+        let client = tls.and_then(|tls| Client::new(url.clone(), &tls, self.resolver()));
+        let client = client.map_err(|error| {
+            self.errors.push(self.loaded.source.error(&path, error.to_string()));
+        });
+        let client = client.ok()?;
         let source = RemoteSource {
             url: url.clone(),
             ca: written.jwks_ca.as_ref().map(|path| (path.clone(), files.mark(path))),
@@ -63,7 +60,6 @@ impl Builder<'_> {
             return Some(keys.clone());
         }
         let keys = Arc::new(RemoteKeys::new(source));
-        let client = Client::new(url.clone(), tls, self.resolver());
         self.commit_plan_mut().fetch(name, &keys, client);
         Some(keys)
     }

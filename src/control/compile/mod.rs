@@ -8,6 +8,7 @@ pub(crate) mod generation;
 mod jwt;
 pub(crate) mod listeners;
 mod mirror;
+mod oidc;
 pub(crate) mod open_files;
 mod policies;
 pub(crate) mod previous;

@@ -7,6 +7,7 @@ mod credentials;
 mod forward;
 mod jwt;
 mod mtls;
+mod oidc;
 mod place;
 mod require;
 
@@ -23,6 +24,12 @@ use http::{HeaderValue, StatusCode, header};
 pub(crate) use jwt::fuzz as fuzz_token;
 pub(crate) use jwt::{Failure, Jwt, KeySet, Keys, RemoteKeys, RemoteSource, Settings};
 pub(crate) use mtls::Mtls;
+#[cfg(fuzzing)]
+pub(crate) use oidc::fuzz as fuzz_session;
+pub(crate) use oidc::{
+    ClientAuthentication, Grant, HiddenText, Metadata, Oidc, OidcSettings, Outcome, Provider, ProviderSource,
+    Sealer, TokenCall, TokenError, Tokens,
+};
 pub(crate) use require::Require;
 
 use super::identity::Identity;
@@ -64,6 +71,8 @@ pub(crate) enum Kind {
     /// Shared in the same way, for the answers that it remembers.
     Forward(Arc<Forward>),
     Mtls(Mtls),
+    /// Shared in the same way, for its provider and the refreshes in progress.
+    Oidc(Arc<Oidc>),
 }
 
 /// The verdict of a way on a request.
@@ -230,10 +239,11 @@ impl Way {
         }
     }
 
-    /// Returns the keys of an issuer that the way fetches, if it does.
-    pub(crate) fn remote_keys(&self) -> Option<&RemoteKeys> {
+    /// Returns the keys of an issuer that the way fetches, if it does, and knows where they are.
+    pub(crate) fn remote_keys(&self) -> Option<Arc<RemoteKeys>> {
         match &self.kind {
-            Kind::Jwt(jwt) => jwt.remote().map(|keys| &**keys),
+            Kind::Jwt(jwt) => jwt.remote().cloned(),
+            Kind::Oidc(oidc) => oidc.provider().metadata().as_ref()?.keys().cloned(),
             _ => None,
         }
     }
@@ -264,6 +274,7 @@ impl Way {
             Kind::Basic(basic) => basic.verify(request.headers).await,
             Kind::Forward(forward) => forward.verify(request, additions).await,
             Kind::Mtls(mtls) => mtls.verify(&self.name, request.certificate),
+            Kind::Oidc(oidc) => oidc.verify(request, additions).await,
             Kind::Jwt(jwt) => match jwt.caller(request).await {
                 Ok(Some(identity)) => Verdict::Known(identity),
                 Ok(None) => Verdict::Absent,
@@ -283,6 +294,8 @@ impl Way {
             Kind::Basic(basic) => Some(basic.challenge().clone()),
             // No request can bring a certificate: its connection has one, or not. A server has its own challenges.
             Kind::Mtls(_) | Kind::Forward(_) => None,
+            // No scheme is for sessions in cookies. This name is that of a draft, and browsers pass it over.
+            Kind::Oidc(_) => HeaderValue::try_from(format!("Cookie realm=\"{}\"", quotable(&self.name))).ok(),
         }
     }
 
@@ -295,6 +308,7 @@ impl Way {
             // What the server goes by may be meant for the upstream, too.
             Kind::Forward(forward) => forward.remove(request.headers),
             Kind::Mtls(_) => Mtls::remove(request.headers),
+            Kind::Oidc(oidc) => oidc.remove(request.headers),
         }
     }
 

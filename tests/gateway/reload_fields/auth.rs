@@ -18,6 +18,7 @@ pub(super) fn write_files(folder: &Path) {
         ("keys", format!("[{{ id: kim, key: 'sha256:{}' }}]", "0".repeat(64))),
         ("users", "ann:$2y$04$NbHAbOP6rn8d9dO8vkm3qusBqrp1TUQwXZhe9/L4gryMVd57pGVGe\n".to_owned()),
         ("jwks", jwks.to_string()),
+        ("secret", "0".repeat(32)),
     ] {
         fs::write(folder.join(name), &content).unwrap();
         fs::write(folder.join(format!("{name}-copy")), content).unwrap();
@@ -30,6 +31,7 @@ pub(super) fn edits(site: &Site) -> Vec<Edit> {
         place(format!("auth.NAME.{kind}.{key}"), &format!("auth.{kind}.{kind}.{key}"), old, new)
     };
     let file = |name: &str| json!(site.file(name));
+    let secret = |name: &str| json!(format!("file:{}", site.file(name).display()));
     let (claims, other_claims) = (json!({ "sub": "x-user" }), json!({ "sub": "x-caller" }));
     vec![
         of("api_key", "header", json!("x-api-key"), json!("x-key")),
@@ -57,7 +59,25 @@ pub(super) fn edits(site: &Site) -> Vec<Edit> {
         of("mtls", "subject", json!(["one"]), json!(["two"])),
         of("mtls", "issuer", json!(["one"]), json!(["two"])),
         of("mtls", "forward", json!("off"), json!("client-cert")),
-        of("mtls", "claims_to_headers", claims, other_claims),
+        of("mtls", "claims_to_headers", claims.clone(), other_claims.clone()),
+        of("oidc", "issuer", json!("https://127.0.0.1:1/one"), json!("https://127.0.0.1:1/two")),
+        of("oidc", "client_id", json!("one"), json!("two")),
+        of("oidc", "client_secret", secret("secret"), secret("secret-copy")),
+        of("oidc", "ca", file("ca.pem"), file("ca-copy.pem")),
+        of("oidc", "scopes", json!(["openid"]), json!(["openid", "email"])),
+        of("oidc", "parameters", json!({ "prompt": "login" }), json!({ "prompt": "consent" })),
+        of("oidc", "redirect_path", json!("/oauth2/callback"), json!("/back")),
+        of("oidc", "logout_path", json!("/oauth2/logout"), json!("/logout")),
+        of("oidc", "post_logout_redirect", json!("/one"), json!("/two")),
+        of("oidc", "session.cookie", json!("one"), json!("two")),
+        of("oidc", "session.secret", secret("secret"), secret("secret-copy")),
+        of("oidc", "session.max_age", json!("8h"), json!("9h")),
+        of("oidc", "session.idle_timeout", json!("off"), json!("1h")),
+        of("oidc", "session.claims", json!(["email"]), json!(["groups"])),
+        of("oidc", "timeout", json!("5s"), json!("6s")),
+        of("oidc", "refresh", json!("10m"), json!("11m")),
+        of("oidc", "leeway", json!("60s"), json!("off")),
+        of("oidc", "claims_to_headers", claims, other_claims),
         of("forward", "to", json!("named"), json!("several")),
         of("forward", "path", json!("/one"), json!("/two")),
         of("forward", "method", json!("GET"), json!("POST")),

@@ -21,6 +21,7 @@ use crate::config::load::keyword::{
 use crate::config::load::similar::Similar;
 use crate::config::load::source::{Entry, Node, Source, Value};
 use crate::config::values::look_alike;
+use crate::config::values::secret;
 use crate::config::values::segment::Segment;
 
 /// Keys that the project's documentation mentions, and that do nothing yet.
@@ -354,6 +355,14 @@ impl<'a> Checker<'a> {
             Some(help) => error.help(help),
             None => error,
         });
+        self.break_here();
+    }
+
+    /// Reports a secret that is written out. The error has no excerpt, which would show it.
+    fn written_out(&mut self) {
+        let (file, line) = (self.source.file(), self.source.line(&self.path));
+        let message = format!("{file}:{line}: {} is written out, so it is no secret", self.subject());
+        self.report.errors.push(ConfigError::new(message).help(secret::ADVICE));
         self.break_here();
     }
 

@@ -7,6 +7,7 @@ use crate::config::load::format;
 use crate::config::load::keyword::{array, expected, is_word, list, string, takes_text, texts, words};
 use crate::config::load::source::Node;
 use crate::config::values::look_alike;
+use crate::config::values::secret::Secret;
 
 impl Checker<'_> {
     pub(super) fn integer(&mut self, integer: i128, node: &Node, schema: &Json, choices: &[&Json]) {
@@ -78,7 +79,11 @@ impl Checker<'_> {
             if text.is_empty() && choice.get("minLength").is_some_and(|min| min != 0) {
                 self.wrong(format!("{} is empty", self.subject()), Some("take the key out".to_owned()));
             }
-            let format = string(choice, "format").and_then(format::find);
+            let format = string(choice, "format");
+            if format == Some("secret") && Secret::is_written_out(text) {
+                return self.written_out();
+            }
+            let format = format.and_then(format::find);
             if let Some(Err(malformed)) = format.map(|format| (format.check)(text)) {
                 match look_alike::find(text) {
                     Some(found) => self.wrong(malformed.message, Some(found.advice())),

@@ -7,8 +7,8 @@ use super::{Findings, forward_auth};
 use crate::config::load::salvage::Kept;
 use crate::config::values::segment::Segment;
 use crate::config::{
-    AuthUse, Config, Cors, Jwt, KeySource, Listener, OrOff, OriginPattern, RateLimit, RateLimits, Route,
-    Scheme,
+    AuthUse, ClaimsToHeaders, Config, Cors, Jwt, KeySource, Listener, Oidc, OrOff, OriginPattern, RateLimit,
+    RateLimits, Route, Scheme,
 };
 use crate::path;
 
@@ -30,6 +30,9 @@ pub(super) fn validate(config: &Config, kept: &Kept, findings: &mut Findings<'_>
         }
         if let Some(forward) = &way.forward {
             forward_auth::validate(forward, &path!["auth", name, "forward"], findings);
+        }
+        if let Some(oidc) = &way.oidc {
+            validate_oidc(oidc, &path!["auth", name, "oidc"], findings);
         }
     }
     for (&index, route) in kept.routes.iter().zip(&config.routes) {
@@ -57,14 +60,41 @@ pub(super) fn validate(config: &Config, kept: &Kept, findings: &mut Findings<'_>
     }
 }
 
-/// Reports settings of tokens that have no effect, and claims in fields that the gateway writes itself.
+/// Reports settings of tokens that have no effect.
 fn validate_jwt(jwt: &Jwt, base: &[Segment], findings: &mut Findings<'_>) {
     let is_https = matches!(&jwt.jwks, KeySource::Url(url) if url.scheme == Scheme::Https);
     if jwt.jwks_ca.is_some() && !is_https {
         let message = "`jwks_ca` has no effect without an `https` URL in `jwks`";
         findings.add(base, &path!["jwks_ca"], message, "take it out, or fetch the keys by `https`");
     }
-    for (claim, name) in &jwt.claims_to_headers {
+    validate_claims(&jwt.claims_to_headers, base, findings);
+}
+
+/// Reports settings of OpenID Connect that have no effect or would break a login.
+fn validate_oidc(oidc: &Oidc, base: &[Segment], findings: &mut Findings<'_>) {
+    if oidc.ca.is_some() && oidc.issuer.url().scheme != Scheme::Https {
+        let message = "`ca` has no effect without an `https` URL in `issuer`";
+        findings.add(base, &path!["ca"], message, "take it out, or write the issuer with `https`");
+    }
+    for name in oidc.parameters.keys().filter(|name| Oidc::OWN_PARAMETERS.contains(&name.as_str())) {
+        let message = format!("the parameter `{name}` cannot be set");
+        let help = "the gateway sets it, from other keys or for each login";
+        findings.add(base, &path!["parameters", name.as_str()], message, help);
+    }
+    if oidc.redirect_path.normal() == oidc.logout_path.normal() {
+        let message = "`logout_path` appears twice: it is `redirect_path`, too";
+        findings.add(base, &path!["logout_path"], message, "write another path");
+    }
+    if oidc.post_logout_redirect.as_ref().is_some_and(|to| to.fixed().is_none()) {
+        let message = "the path has no parameter that `post_logout_redirect` could have";
+        findings.add(base, &path!["post_logout_redirect"], message, "write it without braces");
+    }
+    validate_claims(&oidc.claims_to_headers, base, findings);
+}
+
+/// Reports claims in fields that the gateway writes itself.
+fn validate_claims(claims: &ClaimsToHeaders, base: &[Segment], findings: &mut Findings<'_>) {
+    for (claim, name) in claims {
         if let Some(help) = name.advise_reserved() {
             let message = format!("the header `{name}` cannot get a claim");
             findings.add(base, &path!["claims_to_headers", claim.as_str()], message, help);

@@ -5,6 +5,7 @@ mod basic;
 mod forward;
 mod jwt;
 mod mtls;
+mod oidc;
 
 use std::collections::BTreeMap;
 
@@ -13,6 +14,7 @@ pub(crate) use basic::BasicAuth;
 pub(crate) use forward::{ForwardAuth, OnAuthError};
 pub(crate) use jwt::{Jwt, JwtAlgorithm};
 pub(crate) use mtls::{ForwardCertificate, MtlsAuth};
+pub(crate) use oidc::Oidc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +24,8 @@ use crate::config::values::header::HeaderName;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("oneOf" = [
-    { "required": ["api_key"] }, { "required": ["jwt"] }, { "required": ["basic"] }, { "required": ["forward"] }, { "required": ["mtls"] }
+    { "required": ["api_key"] }, { "required": ["jwt"] }, { "required": ["basic"] }, { "required": ["forward"] },
+    { "required": ["mtls"] }, { "required": ["oidc"] }
 ]))]
 pub(crate) struct AuthWay {
     /// Keys that callers send in a field, a parameter or a cookie.
@@ -40,6 +43,9 @@ pub(crate) struct AuthWay {
     /// The certificate that a listener with `tls.client_auth` has verified.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) mtls: Option<MtlsAuth>,
+    /// People who log in at an OpenID provider.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) oidc: Option<Oidc>,
     /// Counts the requests of each identity that the way knows (`gateway_identity_requests_total`): of the first 100 each, of the others
     /// together.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

@@ -185,6 +185,8 @@ impl<'a> Writer<'a> {
             "file-mode" => &["'0660'"],
             "listener-address" if self.count.is_multiple_of(5) => return format!("unix:/run/{}", self.count),
             "socket-address" | "listener-address" => return format!("127.0.0.1:{}", 1000 + self.count),
+            "issuer-url" => &["https://id.example.com", "http://a/b"],
+            "secret" => &["file:a.secret", "'${SECRET:-0123456789abcdef0123456789abcdef}'"],
             "key-source" => &["keys.json", "https://issuer.example/keys"],
             "token-place" => &["bearer", "cookie:session"],
             "hash-key" => &["client_ip", "header:x-user"],

@@ -24,6 +24,7 @@ pub(crate) use self::failure::Failure;
 pub(crate) use self::keys::KeySet;
 pub(crate) use self::remote::{RemoteKeys, RemoteSource};
 pub(crate) use self::settings::Settings;
+pub(super) use self::settings::seconds;
 use super::credentials::Credentials;
 use crate::observe::metrics::Sharded;
 use crate::policy::identity::Identity;
@@ -105,7 +106,8 @@ impl Jwt {
         HeaderValue::try_from(challenge).ok()
     }
 
-    async fn verify_at(&self, token: &str, now: u64) -> Result<Arc<Identity>, Failure> {
+    /// Verifies a token at the time `now`, in Unix seconds.
+    pub(super) async fn verify_at(&self, token: &str, now: u64) -> Result<Arc<Identity>, Failure> {
         let remote = match &self.keys {
             Keys::File(keys) => return self.verify_with(keys, token, now),
             Keys::Remote(remote) => remote,
@@ -146,7 +148,7 @@ impl Jwt {
     }
 }
 
-fn unix_time() -> u64 {
+pub(super) fn unix_time() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 

@@ -16,6 +16,9 @@ use crate::config::JwtAlgorithm;
 use crate::policy::auth::place::Place;
 use crate::policy::identity::Identity;
 
+/// The length of the longest ID token that is looked at.
+const ID_TOKEN_BYTES_MAX: usize = 64 << 10;
+
 /// The rules of a way for its tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Settings {
@@ -51,6 +54,37 @@ impl Settings {
         }
     }
 
+    /// Returns the rules for the ID tokens of a provider (OpenID Connect Core 1.0 §2), which lists the names of its algorithms. Returns
+    /// `None` if none of them is supported.
+    pub(in crate::policy::auth) fn of_id_tokens(
+        way: &Arc<str>,
+        issuer: &str,
+        client_id: &str,
+        algorithms: &[String],
+        leeway: u64,
+    ) -> Option<Self> {
+        let algorithms = public_algorithms(algorithms);
+        if algorithms.is_empty() {
+            return None;
+        }
+        let rules = Rules {
+            issuer: issuer.into(),
+            audiences: [client_id.into()].into(),
+            required: ["exp", "iat", "sub"].map(Into::into).into(),
+            leeway,
+        };
+        Some(Self {
+            way: way.clone(),
+            rules,
+            algorithms,
+            typ: None,
+            token_bytes_max: ID_TOKEN_BYTES_MAX,
+            // It comes from the provider, and not with a request.
+            place: Place::Bearer,
+            forward_token: false,
+        })
+    }
+
     /// Verifies a token at the time `now`, in Unix seconds.
     pub(super) fn verify(&self, keys: &KeySet, token: &str, now: u64) -> Result<Verified, Failure> {
         let token = Token::parse(token)?;
@@ -71,7 +105,7 @@ impl Settings {
 }
 
 /// Returns a duration in seconds, rounded up: those are the unit of tokens.
-fn seconds(duration: Duration) -> u64 {
+pub(in crate::policy::auth) fn seconds(duration: Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }
 
@@ -86,5 +120,34 @@ fn algorithm_of(written: JwtAlgorithm) -> Algorithm {
         JwtAlgorithm::ES256 => Algorithm::ES256,
         JwtAlgorithm::ES384 => Algorithm::ES384,
         JwtAlgorithm::EdDsa => Algorithm::EdDSA,
+    }
+}
+
+/// Returns the algorithms with public keys. Neither `none` nor one with a shared secret is among them, whatever a provider lists: the
+/// public key of the provider could be taken for that secret.
+fn public_algorithms(names: &[String]) -> Box<[Algorithm]> {
+    const PUBLIC: [Algorithm; 9] = [
+        Algorithm::RS256,
+        Algorithm::RS384,
+        Algorithm::RS512,
+        Algorithm::PS256,
+        Algorithm::PS384,
+        Algorithm::PS512,
+        Algorithm::ES256,
+        Algorithm::ES384,
+        Algorithm::EdDSA,
+    ];
+    let parsed = names.iter().filter_map(|name| name.parse().ok());
+    parsed.filter(|algorithm| PUBLIC.contains(algorithm)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn algorithms_are_those_with_public_keys() {
+        let names = ["none", "HS256", "RS256", "HS512", "ES256", "unknown", "EdDSA"].map(str::to_owned);
+        assert_eq!(*public_algorithms(&names), [Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA]);
     }
 }

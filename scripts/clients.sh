@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Puts the programs in place that tests/gateway/{http2_clients,upstream_http2_programs,grpc_programs,auth_basic,rate_limit_store}.rs run: curl, nghttp,
-# nghttpd, h2load, Node, Go with its gRPC, Chromium, htpasswd, argon2, openssl, redis-server and redis-sentinel from Debian, the Python packages h2 and grpcio in an
-# environment in target/peers, and beside that the programs of gRPC by Go's library and by tonic. What is there is left as it is.
+# Puts the programs in place that tests/gateway/{http2_clients,upstream_http2_programs,grpc_programs,auth_basic,auth_oidc,rate_limit_store}.rs
+# run: curl, nghttp, nghttpd, h2load, Node, Go with its gRPC, Chromium, htpasswd, argon2, openssl, redis-server and redis-sentinel from
+# Debian, the Python packages h2 and grpcio in an environment in target/peers, and beside that the programs of gRPC by Go's library and by
+# tonic, and oidc-provider for Node. What is there is left as it is.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -36,6 +37,23 @@ if [ "$(cat target/peers/python/packages 2>/dev/null)" != "${packages[*]}" ]; th
     echo "${packages[*]}" >target/peers/python.new/packages
     rm -rf target/peers/python
     mv target/peers/python.new target/peers/python
+fi
+
+# The OpenID provider, of the versions in its lock file. Without it the tests that need it are skipped, and say so.
+provider=target/peers/oidc-provider
+if ! cmp -s tests/gateway/auth_oidc/provider/package-lock.json "$provider/package-lock.json"; then
+    rm -rf "$provider"
+    mkdir -p "$provider.new"
+    cp tests/gateway/auth_oidc/provider/package*.json "$provider.new"
+    command -v npm >/dev/null || (install_packages "npm, which fetches oidc-provider" npm) || true
+    if (cd "$provider.new" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null); then
+        mv "$provider.new" "$provider"
+    else
+        rm -rf "$provider.new"
+        mkdir -p "$provider"
+        touch "$provider/unavailable"
+        echo "oidc-provider cannot be fetched: no login at a real provider is tested" >&2
+    fi
 fi
 
 # Debian puts the sources of its packages here, for builds without modules.

@@ -23,22 +23,22 @@ use crate::reloading::{is_generation, replace};
 const ISSUER: &str = "https://issuer.test";
 
 /// A key of the issuer.
-enum SigningKey {
+pub(crate) enum SigningKey {
     Ec(EcdsaKeyPair),
     Rsa(RsaKeyPair),
 }
 
 impl SigningKey {
-    fn es256() -> Self {
+    pub(crate) fn es256() -> Self {
         Self::Ec(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap())
     }
 
-    fn rs256() -> Self {
+    pub(crate) fn rs256() -> Self {
         Self::Rsa(RsaKeyPair::generate(KeySize::Rsa2048).unwrap())
     }
 
     /// The key that the issuer publishes.
-    fn public(&self, kid: &str) -> Value {
+    pub(crate) fn public(&self, kid: &str) -> Value {
         match self {
             Self::Ec(key) => {
                 let (x, y) = key.public_key().as_ref()[1..].split_at(32);
@@ -52,7 +52,7 @@ impl SigningKey {
     }
 
     /// A token of this key with these claims in place of the usual ones; those that are null are left out.
-    fn token(&self, kid: &str, claims: Value) -> String {
+    pub(crate) fn token(&self, kid: &str, claims: Value) -> String {
         let alg = if matches!(self, Self::Ec(_)) { "ES256" } else { "RS256" };
         let signed = unsigned(&json!({ "alg": alg, "kid": kid, "typ": "JWT" }), claims);
         let signature = match self {
@@ -67,12 +67,12 @@ impl SigningKey {
     }
 }
 
-fn encode(bytes: impl AsRef<[u8]>) -> String {
+pub(crate) fn encode(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
 /// The part of a token that is signed.
-fn unsigned(head: &Value, changes: Value) -> String {
+pub(crate) fn unsigned(head: &Value, changes: Value) -> String {
     let mut claims =
         json!({ "iss": ISSUER, "aud": "api", "sub": "ann", "exp": now() + 600, "scope": "read write" });
     let Value::Object(changes) = changes else { panic!("no claims") };
@@ -87,7 +87,7 @@ fn unsigned(head: &Value, changes: Value) -> String {
     format!("{}.{}", encode(head.to_string()), encode(claims.to_string()))
 }
 
-fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs().try_into().unwrap()
 }
 

@@ -19,6 +19,7 @@ mod auth_forward;
 mod auth_jwt;
 mod auth_metrics;
 mod auth_mtls;
+mod auth_oidc;
 mod backpressure;
 mod balancing;
 mod breaker;

@@ -301,10 +301,13 @@ async fn request_passes_without_an_identity_if_the_server_is_away_and_the_way_is
         }
     }
     assert!(gateway.wait_for_log("\"status\"").await.contains("requests are admitted"));
-    // With another way that must know the caller, that is the caller.
+    // Another way of the route is tried in any case, and has the caller.
     let fields = [("authorization", "Bearer broken"), ("x-api-key", "secret")];
-    assert_eq!(client.request("GET", "/both", &fields, b"").await.status, 200);
-    gateway.wait_for_stdout("\"identity\":\"kim\"").await;
+    for path in ["/both?known", "/either?known"] {
+        assert_eq!(client.request("GET", path, &fields, b"").await.status, 200);
+        let line = gateway.wait_for_stdout(&format!("\"target\":\"{path}\"")).await;
+        assert!(line.contains("\"identity\":\"kim\""), "{line}");
+    }
 }
 
 #[tokio::test]

@@ -113,6 +113,8 @@ mod proxy_protocol;
 mod rate_limit;
 #[cfg(feature = "redis")]
 mod rate_limit_store;
+#[cfg(not(feature = "redis"))]
+mod rate_limit_without_store;
 mod raw_frames;
 mod redirect_loops;
 mod reload_clients;

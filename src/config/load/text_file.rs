@@ -1,5 +1,6 @@
 //! The text of a configuration file, and places in it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -73,8 +74,9 @@ impl TextFile {
         let start = self.text.floor_char_boundary(span.start);
         let line = self.line(start);
         let line_start = self.lines().get(line - 1).copied().unwrap_or_default();
-        let (before, rest) = self.text.get(line_start..).unwrap_or_default().split_at(start - line_start);
-        let rest = rest.split(['\n', '\r']).next().unwrap_or_default();
+        let text = self.text.get(line_start..).unwrap_or_default();
+        let text = without_password(text.split(['\n', '\r']).next().unwrap_or_default());
+        let (before, rest) = text.split_at(text.floor_char_boundary((start - line_start).min(text.len())));
         let column = before.chars().count() + 1;
         let skipped = column.saturating_sub(EXCERPT_MAX + 1);
         let end = rest.floor_char_boundary(span.end.saturating_sub(start).min(rest.len()));
@@ -98,5 +100,51 @@ impl TextFile {
             let newlines = self.text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
             [0].into_iter().chain(newlines.map(|(index, _)| index + 1)).collect()
         })
+    }
+}
+
+/// Hides the passwords in URLs of stores: an error may be about anything else on their line. The length stays the same.
+fn without_password(line: &str) -> Cow<'_, str> {
+    let is_scheme = |character: char| character.is_ascii_alphanumeric() || character == '+';
+    let ends = |character: char| character.is_whitespace() || matches!(character, '"' | '\'');
+    let (mut shown, mut rest) = (String::new(), line);
+    while let Some((before, after)) = rest.split_once("://") {
+        let scheme = before.rsplit(|character| !is_scheme(character)).next().unwrap_or_default();
+        let user_info = after.split(ends).next().and_then(|url| url.rsplit_once('@'));
+        let secret = user_info.and_then(|(user_info, _)| user_info.split_once(':'));
+        shown.extend([before, "://"]);
+        rest = after;
+        // A variable is no secret.
+        if let Some((user, secret)) = secret
+            && scheme.starts_with("redis")
+            && !secret.starts_with("${")
+        {
+            shown.extend([user, ":", &"*".repeat(secret.len())]);
+            rest = after.get(user.len() + 1 + secret.len()..).unwrap_or_default();
+        }
+    }
+    if shown.is_empty() { Cow::Borrowed(line) } else { Cow::Owned(shown + rest) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn excerpt_hides_the_password_of_a_store() {
+        for (line, shown) in [
+            ("a: { url: 'redis://u:p@ss@h' }", "a: { url: 'redis://u:****@h' }"),
+            ("a: rediss+cluster://:p\u{f6}@h, b", "a: rediss+cluster://:***@h, b"),
+            ("[redis://:a@h, redis://:b@i]", "[redis://:*@h, redis://:*@i]"),
+            ("a: redis://:${P}@h", "a: redis://:${P}@h"),
+            ("a: http://h:80/x@y", "a: http://h:80/x@y"),
+            ("a: redis://h:1", "a: redis://h:1"),
+        ] {
+            assert_eq!(without_password(line), shown);
+        }
+        let file = TextFile::new("f", "x\r\nredis://:secret@h b\r\n");
+        let excerpt = file.locate(&(21..23));
+        assert_eq!(excerpt.parts.concat(), "redis://:******@h b");
+        assert_eq!((excerpt.line, excerpt.column), (2, 19));
     }
 }

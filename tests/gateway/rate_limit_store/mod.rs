@@ -468,5 +468,6 @@ async fn mistakes_are_refused_with_advice() {
         gateway.rewrite_config(&config(store, limit));
         let errors = check_errors(&gateway).await;
         assert!(errors.contains(message) && errors.contains(help), "{errors}");
+        assert!(!errors.contains("hunter2"), "{errors}");
     }
 }

@@ -167,16 +167,12 @@ async fn weak_entries_are_refused_by_their_lines_without_showing_them() {
 }
 
 #[tokio::test]
-async fn storm_of_equal_requests_is_one_computation_and_workers_serve_others_meanwhile() {
+async fn storm_of_equal_requests_is_one_computation() {
     let gateway = builder(&format!("ann:{COSTLY}\n"), "").start().await;
     let mut storm = Vec::new();
     for _ in 0..200 {
         storm.push(begin(&gateway, "ann", "open sesame").await);
     }
-    for _ in 0..20 {
-        assert_eq!(gateway.client("web").await.get("/open").await.text(), "open");
-    }
-    assert_eq!(computations(&gateway).await, 0.0, "others were served during the computation");
     for mut client in storm {
         assert_eq!(client.read_response().await.text(), "closed");
     }
@@ -189,6 +185,33 @@ async fn storm_of_equal_requests_is_one_computation_and_workers_serve_others_mea
     assert_eq!(computations(&gateway).await, 2.0);
     assert_eq!(status(&gateway, "unknown", "open sesame").await, 401);
     assert_eq!(computations(&gateway).await, 3.0, "an unknown user costs as much");
+}
+
+/// On a busy machine, a computation may end before the others have been served. If it is a worker's, it always does.
+#[tokio::test]
+async fn workers_serve_others_during_a_computation() {
+    const TRIES: usize = 8;
+    let users: String = (0..TRIES).map(|number| format!("u{number}:{COSTLY}\n")).collect();
+    let gateway = builder(&users, "").start().await;
+    let mut others = Vec::new();
+    for _ in 0..8 {
+        let mut client = gateway.client("web").await;
+        assert_eq!(client.get("/open").await.text(), "open");
+        others.push(client);
+    }
+    for number in 0..TRIES {
+        let before = computations(&gateway).await;
+        let mut client = begin(&gateway, &format!("u{number}"), "open sesame").await;
+        for other in &mut others {
+            assert_eq!(other.get("/open").await.text(), "open");
+        }
+        let is_during = computations(&gateway).await == before;
+        assert_eq!(client.read_response().await.text(), "closed");
+        if is_during {
+            return;
+        }
+    }
+    panic!("none of {TRIES} computations let others be served");
 }
 
 #[tokio::test]

@@ -237,6 +237,11 @@ impl ExchangeLog {
         self.failed_as(error, if is_translated { grpc::Dialect::Grpc } else { self.dialect })
     }
 
+    /// Records the error that a policy's own response reports, if it does.
+    pub(crate) fn reported(&mut self, error: Option<Error>) {
+        self.error = error.or(self.error);
+    }
+
     fn failed_as(&mut self, error: Error, dialect: grpc::Dialect) -> Response<Body> {
         let response = dialect.error_response(error);
         self.status = response.status.as_u16();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::http::body::Body;
 use crate::http::error::Error;
-use crate::policy::auth::{Credentials, Denial, RequestContext};
+use crate::policy::auth::{Credentials, Denial, OwnResponse, RequestContext};
 use crate::policy::preflight_response;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::filters;
@@ -99,10 +99,12 @@ impl Stage {
                         ControlFlow::Continue(())
                     }
                     Err(Denial::Refused(refusal)) => ControlFlow::Break(Err(notes.refuse(refusal))),
-                    Err(Denial::Response(response)) if exchange.log.has_call() => {
-                        ControlFlow::Break(Err(Denial::error_for_call(&response)))
+                    Err(Denial::Response(own)) if exchange.log.has_call() => {
+                        ControlFlow::Break(Err(Denial::error_for_call(&own)))
                     }
-                    Err(Denial::Response(response)) => {
+                    Err(Denial::Response(own)) => {
+                        let OwnResponse { response, reason } = *own;
+                        exchange.log.reported(reason.map(Error::Forbidden));
                         ControlFlow::Break(Ok(response.map(Body::full).into()))
                     }
                 }

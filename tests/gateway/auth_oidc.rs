@@ -5,7 +5,7 @@ mod real;
 mod scripted;
 
 use support::serde_json::{Value, json};
-use support::{Gate, Gateway, Origin, Request, Response, unused_address, within};
+use support::{Gate, Gateway, Origin, Request, Response, unused_address, wait_until, within};
 use tokio::task::JoinSet;
 
 use self::browser::Browser;
@@ -199,6 +199,8 @@ async fn response_of_the_provider_counts_in_its_own_browser_once() {
     assert_eq!((response.status, response.header("location")), (302, Some("/one")));
     assert_eq!(outcome(&one.visit(&back).await), (403, "auth.oidc.state"), "the login is over");
     assert_eq!(one.visit(&url("/one")).await.status, 200, "and its session is not");
+    let failed = "gateway_request_errors_total{route=\"r\",reason=\"auth.oidc.state\"}";
+    wait_until("the failed logins to count", async || site.gateway.metric(failed).await == Some(4.0)).await;
 }
 
 #[tokio::test]

@@ -63,7 +63,7 @@ impl Forward {
                 additions.response.extend(copies(&admitted.response));
                 Verdict::Known(admitted.identity.clone())
             }
-            Answer::Denied(response) => Verdict::Responds(Box::new(response.clone())),
+            Answer::Denied(response) => Verdict::Responds(Box::new(response.clone().into())),
         }
     }
 

@@ -12,7 +12,7 @@ use super::provider::Grant;
 use super::session::{Session, kept_claims};
 use super::tokens::{TokenError, Tokens};
 use super::{Oidc, PROVIDER, Visit, login, responds};
-use crate::policy::auth::Verdict;
+use crate::policy::auth::{OwnResponse, Verdict};
 
 /// The longest ID token that a session keeps for the logout.
 const ID_TOKEN_KEPT_MAX: usize = 4 << 10;
@@ -69,13 +69,13 @@ impl Oidc {
         let Some(login) = login.filter(|login| login.has_state(state)) else {
             return responds(Some(Problem::State.page("/")));
         };
-        let mut response = match self.session(&parameters, &login).await {
+        let mut own: OwnResponse = match self.session(&parameters, &login).await {
             Ok(session) => {
                 let Some(mut response) = redirect(StatusCode::FOUND, &login.place) else {
                     return Verdict::Unavailable(PROVIDER);
                 };
                 if self.set_session(&session, visit, &mut response.headers) {
-                    response
+                    response.into()
                 } else {
                     tracing::warn!(
                         auth = &*self.settings.way,
@@ -87,8 +87,8 @@ impl Oidc {
             Err(Failure::Problem(problem)) => problem.page(&login.place),
             Err(Failure::Unavailable) => return Verdict::Unavailable(PROVIDER),
         };
-        response.headers.extend(visit.cookies.set_login(number, "", 0));
-        responds(Some(response))
+        own.response.headers.extend(visit.cookies.set_login(number, "", 0));
+        responds(Some(own))
     }
 
     async fn session(&self, parameters: &Parameters<'_>, login: &Login) -> Result<Session, Failure> {

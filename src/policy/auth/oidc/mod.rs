@@ -35,7 +35,7 @@ pub(crate) use self::source::ProviderSource;
 pub(crate) use self::tokens::{Outcome, TokenError, Tokens};
 use super::credentials::Credentials;
 use super::jwt::unix_time;
-use super::{Additions, Verdict};
+use super::{Additions, OwnResponse, Verdict};
 use crate::config::Scheme;
 use crate::http::fields::Fields;
 use crate::http::forward::ClientOrigin;
@@ -223,8 +223,8 @@ impl Oidc {
 }
 
 /// Returns the verdict for a response of the way itself. There is none if the system has no randomness, or a URL is no value of a field.
-fn responds(response: Option<Response<Bytes>>) -> Verdict {
-    response.map_or(Verdict::Unavailable(PROVIDER), |response| Verdict::Responds(Box::new(response)))
+fn responds(own: Option<impl Into<OwnResponse>>) -> Verdict {
+    own.map_or(Verdict::Unavailable(PROVIDER), |own| Verdict::Responds(Box::new(own.into())))
 }
 
 /// Returns true for a request by which a browser shows a page. A script's request must not be redirected: it could not log in, and would

@@ -6,6 +6,7 @@ use http::{HeaderValue, StatusCode, header};
 use crate::http::error_page::X_GATEWAY_ERROR;
 use crate::http::fields::Fields;
 use crate::http::message::Response;
+use crate::policy::auth::OwnResponse;
 
 /// A reason for which a login fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,13 +50,13 @@ impl Problem {
     }
 
     /// Returns the page that reports it, with a link to `again`.
-    pub(super) fn page(self, again: &str) -> Response<Bytes> {
+    pub(super) fn page(self, again: &str) -> OwnResponse {
         let (reason, text) = self.parts();
         let title = if self == Self::Logout { "Not signed out" } else { "Sign-in failed" };
         let link = if self == Self::Logout { "Back" } else { "Try again" };
         let mut page = page(StatusCode::FORBIDDEN, title, text, Some((again, link)), Some(reason));
         page.headers.append(X_GATEWAY_ERROR, HeaderValue::from_static(reason));
-        page
+        OwnResponse { response: page, reason: Some(reason) }
     }
 }
 
@@ -110,7 +111,7 @@ mod tests {
 
     #[test]
     fn page_escapes_the_place_that_it_leads_to() {
-        let page = Problem::State.page("/a\"><script>&b");
+        let page = Problem::State.page("/a\"><script>&b").response;
         let body = String::from_utf8(page.body.to_vec()).unwrap();
         assert!(body.contains("href=\"/a&quot;&gt;&lt;script&gt;&amp;b\""), "{body}");
         assert_eq!(page.headers.get("x-gateway-error").unwrap(), "auth.oidc.state");

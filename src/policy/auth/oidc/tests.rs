@@ -61,7 +61,7 @@ async fn verify(oidc: &Oidc, path: &str, fields: &[(&str, &str)]) -> (Verdict, F
 
 async fn response(oidc: &Oidc, path: &str, fields: &[(&str, &str)]) -> Response<Bytes> {
     match verify(oidc, path, fields).await.0 {
-        Verdict::Responds(response) => *response,
+        Verdict::Responds(own) => own.response,
         other => panic!("{other:?}"),
     }
 }

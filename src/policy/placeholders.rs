@@ -38,7 +38,7 @@ pub(crate) trait RequestValues {
 /// Returns the value of a placeholder; `None` if the request has none, or an empty one.
 fn value<'v>(values: &'v dyn RequestValues, placeholder: &Placeholder) -> Option<Cow<'v, str>> {
     let value = match placeholder {
-        Placeholder::Path(name) => values.parameters().get(name).map(|value| Cow::Owned(value.to_owned())),
+        Placeholder::Path(name) => values.parameters().get(name).map(Cow::Borrowed),
         Placeholder::Query(name) => parameter(values.query()?, name).map(Cow::Owned),
         Placeholder::Header(name) => field(values.headers(), name.as_http()),
         Placeholder::Identity(claim) => values.identity()?.text(claim),
@@ -91,7 +91,7 @@ pub(super) fn segment<'v>(values: &'v dyn RequestValues, placeholder: &Placehold
         other => other.bare_name(),
     };
     if let Some(own) = own.and_then(|name| values.parameters().get(name)) {
-        return Some(Cow::Owned(own.to_owned()));
+        return Some(Cow::Borrowed(own));
     }
     let escaped = escaped(values, placeholder)?;
     let path = format!("/{escaped}");

@@ -95,7 +95,7 @@ pub(crate) enum Verdict {
 /// The caller of a request that is admitted.
 #[derive(Debug, Default)]
 pub(crate) struct Admitted {
-    /// Those that the ways know; the first one is the caller. There may be none if a way admits requests that it cannot judge.
+    /// The callers that the ways know; the first one is the caller of the request. There may be none if a way admits requests that it cannot judge.
     pub(crate) identities: Vec<Arc<Identity>>,
     /// Fields that the response gets, whichever it is.
     pub(crate) response: Fields,
@@ -319,7 +319,7 @@ impl Way {
             Kind::ApiKey(keys) => keys.remove(request),
             Kind::Jwt(jwt) => jwt.remove(request, is_verified),
             Kind::Basic(_) => Basic::remove(request.headers),
-            // What the server goes by may be meant for the upstream, too.
+            // The upstream may need the fields that the server decides by, too.
             Kind::Forward(forward) => forward.remove(request.headers),
             Kind::Mtls(_) => Mtls::remove(request.headers),
             Kind::Oidc(oidc) => oidc.remove(request.headers),

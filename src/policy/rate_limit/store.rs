@@ -228,7 +228,7 @@ mod tests {
         for (index, key) in keys.iter().enumerate() {
             assert!(keys.iter().skip(index + 1).all(|other| other != key));
         }
-        // What gateways of other versions have stored must be found again.
+        // Gateways of other versions must find the keys that this one stores.
         assert_eq!(of("r", "second", "route").0, EXPECTED);
         let way = |way, subject| KeyPrefix::new("", "", "").key(&Key::Identity(way, subject));
         assert_ne!(way("a", "bc"), way("ab", "c"));

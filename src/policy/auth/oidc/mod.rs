@@ -211,7 +211,7 @@ impl Oidc {
             Login::open(sealed, &self.sealer, visit.now).map(|login| login.began)
         };
         let numbers = visit.cookies.logins(visit.headers);
-        // Those that are over come first.
+        // Logins that are over come first.
         let mut logins: Vec<(Option<u64>, &str)> = numbers.map(|number| (began(number), number)).collect();
         logins.sort_unstable();
         let open = logins.iter().filter(|(began, _)| began.is_some()).count();

@@ -4,6 +4,8 @@ use std::fs;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use support::{Client, Gateway, GatewayBuilder, Origin, Response, wait_until};
 
 use crate::pooled::OK;
@@ -39,17 +41,7 @@ fn builder(users: &str, keys: &str) -> GatewayBuilder {
 
 /// Returns the value of `Authorization` (RFC 7617 §2).
 fn basic(user: &str, password: &str) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut value = "Basic ".to_owned();
-    for three in format!("{user}:{password}").as_bytes().chunks(3) {
-        let bits =
-            three.iter().fold(0, |bits, byte| bits << 8 | usize::from(*byte)) << (8 * (3 - three.len()));
-        for position in 0..4 {
-            let letter = char::from(ALPHABET[bits >> (18 - 6 * position) & 63]);
-            value.push(if position > three.len() { '=' } else { letter });
-        }
-    }
-    value
+    format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
 }
 
 async fn get(gateway: &Gateway, path: &str, authorization: &str) -> Response {

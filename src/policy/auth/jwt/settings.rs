@@ -4,6 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jsonwebtoken::Algorithm;
+use serde::Deserialize as _;
+use serde::de::IntoDeserializer as _;
+use serde::de::value::{Error as ValueError, StrDeserializer};
 use serde_json::Value;
 
 use super::claims::Rules;
@@ -123,22 +126,14 @@ fn algorithm_of(written: JwtAlgorithm) -> Algorithm {
     }
 }
 
-/// Returns the algorithms with public keys. Neither `none` nor one with a shared secret is among them, whatever a provider lists: the
-/// public key of the provider could be taken for that secret.
+/// Returns the algorithms with public keys, which are those that a configuration can have. Neither `none` nor one with a shared secret is
+/// among them, whatever a provider lists: the public key of the provider could be taken for that secret.
 fn public_algorithms(names: &[String]) -> Box<[Algorithm]> {
-    const PUBLIC: [Algorithm; 9] = [
-        Algorithm::RS256,
-        Algorithm::RS384,
-        Algorithm::RS512,
-        Algorithm::PS256,
-        Algorithm::PS384,
-        Algorithm::PS512,
-        Algorithm::ES256,
-        Algorithm::ES384,
-        Algorithm::EdDSA,
-    ];
-    let parsed = names.iter().filter_map(|name| name.parse().ok());
-    parsed.filter(|algorithm| PUBLIC.contains(algorithm)).collect()
+    let parsed = names.iter().filter_map(|name| {
+        let name: StrDeserializer<'_, ValueError> = name.as_str().into_deserializer();
+        JwtAlgorithm::deserialize(name).ok()
+    });
+    parsed.map(algorithm_of).collect()
 }
 
 #[cfg(test)]

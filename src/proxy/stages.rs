@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::http::body::Body;
 use crate::http::error::Error;
-use crate::policy::auth::{Credentials, Denial, OwnResponse, RequestContext};
+use crate::policy::auth::{Credentials, Denial, RequestContext, WayResponse};
 use crate::policy::preflight_response;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::filters;
@@ -103,7 +103,7 @@ impl Stage {
                         ControlFlow::Break(Err(Denial::error_for_call(&own)))
                     }
                     Err(Denial::Response(own)) => {
-                        let OwnResponse { response, reason } = *own;
+                        let WayResponse { response, reason } = *own;
                         exchange.log.reported(reason.map(Error::Forbidden));
                         ControlFlow::Break(Ok(response.map(Body::full).into()))
                     }

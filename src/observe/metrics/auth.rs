@@ -82,13 +82,15 @@ impl AuthStats {
 
 impl Identities {
     fn count(&self, subject: &str) {
-        let counters = self.counters.load();
-        let counter = match counters.get(subject) {
-            Some(counter) => Some(counter.clone()),
-            None => self.add(subject),
+        let bump = |counter: &Sharded<Counter>| {
+            if let Some(own) = counter.mine() {
+                own.add(1);
+            }
         };
-        if let Some(own) = counter.as_deref().unwrap_or(&self.others).mine() {
-            own.add(1);
+        // Without another handle, whose count all workers would write.
+        match self.counters.load().get(subject) {
+            Some(counter) => bump(counter),
+            None => bump(self.add(subject).as_deref().unwrap_or(&self.others)),
         }
     }
 

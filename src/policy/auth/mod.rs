@@ -87,7 +87,7 @@ pub(crate) enum Verdict {
     /// It cannot be found out now if they are valid.
     Unavailable(&'static str),
     /// The way has a response of its own, if no other way knows the caller: that of a server it asked, or a place to log in.
-    Responds(Box<OwnResponse>),
+    Responds(Box<WayResponse>),
     /// It cannot be found out now who calls, and the way admits such requests: if no other way knows the caller, without an identity.
     Open,
 }
@@ -105,12 +105,12 @@ pub(crate) struct Admitted {
 #[derive(Debug, PartialEq)]
 pub(crate) enum Denial {
     Refused(Refusal),
-    Response(Box<OwnResponse>),
+    Response(Box<WayResponse>),
 }
 
 impl Denial {
     /// Returns the error in place of a way's own response, for a call of gRPC, whose client could not read the response.
-    pub(crate) fn error_for_call(own: &OwnResponse) -> Error {
+    pub(crate) fn error_for_call(own: &WayResponse) -> Error {
         let reason = own.reason.unwrap_or(DENIED);
         match own.response.status {
             StatusCode::FORBIDDEN => Error::Forbidden(reason),
@@ -121,13 +121,13 @@ impl Denial {
 
 /// A way's own response to a request that is not admitted.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct OwnResponse {
+pub(crate) struct WayResponse {
     pub(crate) response: Response<Bytes>,
     /// The reason for logs and metrics, if the response reports a failure. It is a 403 then.
     pub(crate) reason: Option<&'static str>,
 }
 
-impl From<Response<Bytes>> for OwnResponse {
+impl From<Response<Bytes>> for WayResponse {
     fn from(response: Response<Bytes>) -> Self {
         Self { response, reason: None }
     }

@@ -12,7 +12,7 @@ use super::provider::Grant;
 use super::session::{Session, kept_claims};
 use super::tokens::{TokenError, Tokens};
 use super::{Oidc, PROVIDER, Visit, login, responds};
-use crate::policy::auth::{OwnResponse, Verdict};
+use crate::policy::auth::{Verdict, WayResponse};
 
 /// The longest ID token that a session keeps for the logout.
 const ID_TOKEN_KEPT_MAX: usize = 4 << 10;
@@ -69,7 +69,7 @@ impl Oidc {
         let Some(login) = login.filter(|login| login.has_state(state)) else {
             return responds(Some(Problem::State.page("/")));
         };
-        let mut own: OwnResponse = match self.session(&parameters, &login).await {
+        let mut own: WayResponse = match self.session(&parameters, &login).await {
             Ok(session) => {
                 let Some(mut response) = redirect(StatusCode::FOUND, &login.place) else {
                     return Verdict::Unavailable(PROVIDER);

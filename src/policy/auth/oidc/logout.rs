@@ -8,7 +8,7 @@ use super::pages::{Problem, redirect, signed_out};
 use super::session::Session;
 use super::{Oidc, Visit};
 use crate::http::message::Response;
-use crate::policy::auth::OwnResponse;
+use crate::policy::auth::WayResponse;
 
 impl Oidc {
     /// Ends the session of a request, and sends the browser to the provider, whose own session ends, too (OpenID Connect RP-Initiated
@@ -17,7 +17,7 @@ impl Oidc {
     /// A link is enough to log out, so another site could have its visitors logged out: a nuisance and no more. Browsers say in
     /// `Sec-Fetch-Site` where a request comes from, and one from another site is refused. Other clients have no session here that
     /// another site could end, because the cookie is `SameSite=Lax`, but by a link that someone follows.
-    pub(super) fn logout(&self, method: &Method, visit: &Visit<'_>) -> Option<OwnResponse> {
+    pub(super) fn logout(&self, method: &Method, visit: &Visit<'_>) -> Option<WayResponse> {
         let site = visit.headers.get("sec-fetch-site");
         if site.is_some_and(|site| site == "cross-site") || !matches!(*method, Method::GET | Method::POST) {
             return Some(Problem::Logout.page("/"));

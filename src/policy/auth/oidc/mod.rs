@@ -35,7 +35,7 @@ pub(crate) use self::source::ProviderSource;
 pub(crate) use self::tokens::{Outcome, TokenError, Tokens};
 use super::credentials::Credentials;
 use super::jwt::unix_time;
-use super::{Additions, OwnResponse, Verdict};
+use super::{Additions, Verdict, WayResponse};
 use crate::config::Scheme;
 use crate::http::fields::Fields;
 use crate::http::forward::ClientOrigin;
@@ -223,7 +223,7 @@ impl Oidc {
 }
 
 /// Returns the verdict for a response of the way itself. There is none if the system has no randomness, or a URL is no value of a field.
-fn responds(own: Option<impl Into<OwnResponse>>) -> Verdict {
+fn responds(own: Option<impl Into<WayResponse>>) -> Verdict {
     own.map_or(Verdict::Unavailable(PROVIDER), |own| Verdict::Responds(Box::new(own.into())))
 }
 

@@ -6,7 +6,7 @@ use http::{HeaderValue, StatusCode, header};
 use crate::http::error_page::X_GATEWAY_ERROR;
 use crate::http::fields::Fields;
 use crate::http::message::Response;
-use crate::policy::auth::OwnResponse;
+use crate::policy::auth::WayResponse;
 
 /// A reason for which a login fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,13 +50,13 @@ impl Problem {
     }
 
     /// Returns the page that reports it, with a link to `again`.
-    pub(super) fn page(self, again: &str) -> OwnResponse {
+    pub(super) fn page(self, again: &str) -> WayResponse {
         let (reason, text) = self.parts();
         let title = if self == Self::Logout { "Not signed out" } else { "Sign-in failed" };
         let link = if self == Self::Logout { "Back" } else { "Try again" };
         let mut page = page(StatusCode::FORBIDDEN, title, text, Some((again, link)), Some(reason));
         page.headers.append(X_GATEWAY_ERROR, HeaderValue::from_static(reason));
-        OwnResponse { response: page, reason: Some(reason) }
+        WayResponse { response: page, reason: Some(reason) }
     }
 }
 

@@ -476,6 +476,8 @@ impl Drop for ExchangeLog {
                 auth: identity.map(|identity| &*identity.way),
                 identity: identity.map(|identity| &*identity.subject),
                 request_id: self.request_id().map(HeaderValue::as_bytes),
+                trace_id: None,
+                span_id: None,
             });
         }
     }

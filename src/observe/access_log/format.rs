@@ -10,6 +10,7 @@ use serde::{Serialize, Serializer};
 
 use super::Entry;
 use super::calendar::Calendar;
+use crate::observe::traces::{SpanId, TraceId};
 
 /// Appends the record as a JSON object and a newline.
 ///
@@ -43,6 +44,8 @@ pub(super) fn json(line: &mut Vec<u8>, calendar: &mut Calendar, record: &Entry<'
         auth: record.auth,
         identity: record.identity,
         request_id: record.request_id.map(String::from_utf8_lossy),
+        trace_id: record.trace_id,
+        span_id: record.span_id,
     };
     serde_json::to_writer(&mut *line, &object)?;
     line.push(b'\n');
@@ -91,6 +94,10 @@ struct Line<'a> {
     identity: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_id: Option<TraceId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    span_id: Option<SpanId>,
 }
 
 /// The client on a Unix socket, which has no address; as in nginx.

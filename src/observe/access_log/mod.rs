@@ -20,6 +20,7 @@ use rustix::fs::{Access, access};
 use writer::{Sink, Writer};
 
 use crate::config::{LogFormat, LogOutput};
+use crate::observe::traces::{SpanId, TraceId};
 
 /// The log entry of one request. Optional fields are `None` if the request did not get that far.
 #[derive(Debug, Clone)]
@@ -68,6 +69,10 @@ pub(crate) struct Entry<'a> {
     pub(crate) identity: Option<&'a str>,
     /// The identifier, if the route gives requests one.
     pub(crate) request_id: Option<&'a [u8]>,
+    /// The trace of the request, if traces are on.
+    pub(crate) trace_id: Option<TraceId>,
+    /// The span of the request, if it is recorded.
+    pub(crate) span_id: Option<SpanId>,
 }
 
 /// An open access log. It is cheap to clone, and all clones are one log. When the last one is dropped, the log writes

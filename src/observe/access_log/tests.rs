@@ -57,6 +57,8 @@ fn answered_from_upstream() -> Entry<'static> {
         auth: None,
         identity: None,
         request_id: None,
+        trace_id: None,
+        span_id: None,
         referer: None,
     }
 }

@@ -6,6 +6,8 @@ use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use crate::observe::log_filter;
+
 /// The environment variable for what `--log` cannot express: levels per module, as in `warn,gateway::upstream=debug`.
 const FILTER_VARIABLE: &str = "RUST_LOG";
 
@@ -75,31 +77,24 @@ impl LoggingArgs {
             .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
             .log_internal_errors(false);
         let started = match self.log_format {
-            Format::Text => subscriber.with_target(false).finish().with(filter).try_init(),
-            Format::Json => subscriber.json().flatten_event(true).finish().with(filter).try_init(),
+            Format::Text => {
+                subscriber.with_target(false).finish().with(log_filter::settable(filter)).try_init()
+            }
+            Format::Json => {
+                subscriber.json().flatten_event(true).finish().with(log_filter::settable(filter)).try_init()
+            }
         };
         debug_assert!(started.is_ok(), "logging was started twice");
         Ok(())
     }
 
-    /// Returns the filter of `--log`, else of `RUST_LOG`, else of `info`. Libraries log nothing unless `RUST_LOG` names
-    /// them: their messages concern their own internals, and a compiler at `debug` writes a thousand lines a second.
+    /// Returns the filter of `--log`, else of `RUST_LOG`, else of `info`.
     fn filter(&self, variable: Option<&str>) -> Result<Targets, ParseError> {
         match (self.log, variable.filter(|text| !text.trim().is_empty())) {
-            (None, Some(text)) => of_gateway(text).parse(),
-            (level, _) => format!("gateway={}", level.unwrap_or(Level::Info).name()).parse(),
+            (None, Some(text)) => log_filter::parse(text),
+            (level, _) => log_filter::parse(level.unwrap_or(Level::Info).name()),
         }
     }
-}
-
-/// Turns each level without a target into one of the gateway's own: `debug,hyper=trace` into `gateway=debug,hyper=trace`.
-fn of_gateway(directives: &str) -> String {
-    let directives = directives.split(',').map(str::trim).filter(|directive| !directive.is_empty());
-    let directives = directives.map(|directive| match directive.parse::<LevelFilter>() {
-        Ok(level) => format!("gateway={level}"),
-        Err(_) => directive.to_owned(),
-    });
-    directives.collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]
@@ -120,18 +115,6 @@ mod tests {
         assert_eq!(filter(Some(Level::Debug), Some("trace")).unwrap(), "gateway=debug");
         assert_eq!(filter(Some(Level::Error), None).unwrap(), "gateway=error");
         assert!(filter(None, Some("gateway=loud")).is_err());
-    }
-
-    #[test]
-    fn levels_without_a_target_are_those_of_the_gateway() {
-        for (written, expected) in [
-            ("debug", "gateway=debug"),
-            ("WARN", "gateway=warn"),
-            ("info, hyper=trace,", "gateway=info,hyper=trace"),
-            ("hyper=debug,off", "hyper=debug,gateway=off"),
-        ] {
-            assert_eq!(of_gateway(written), expected, "{written}");
-        }
     }
 
     #[test]

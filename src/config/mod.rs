@@ -20,7 +20,7 @@ pub(crate) use self::load::{Loaded, display_name, load, load_admin};
 pub(crate) use self::load::{parse, parse_with};
 pub(crate) use self::model::active_health::{ActiveSettings, HttpProbe, ProbeKind};
 pub(crate) use self::model::addresses::Networks;
-pub(crate) use self::model::admin::Admin;
+pub(crate) use self::model::admin::{Admin, OpenPath};
 pub(crate) use self::model::auth::{
     AuthUse, AuthWay, BasicAuth, ClaimsToHeaders, ForwardAuth, ForwardCertificate, Jwt, JwtAlgorithm,
     MtlsAuth, Oidc, OnAuthError, Require,
@@ -81,6 +81,7 @@ pub(crate) use self::values::limit_by::LimitBy;
 pub(crate) use self::values::listener_address::FileMode;
 pub(crate) use self::values::max_concurrent::MaxConcurrent;
 pub(crate) use self::values::method::Method;
+pub(crate) use self::values::network::Address;
 pub(crate) use self::values::network::{PeerNetwork, Scheme, ServerName};
 pub(crate) use self::values::or_off::OrOff;
 pub(crate) use self::values::origin::OriginPattern;

@@ -4,7 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
-use support::serde_json::{Value, json};
+use support::serde_json::{Value, from_slice, json};
 use support::{Certificates, Client, Gateway, unused_address, wait_until};
 
 use crate::reloading::{
@@ -201,7 +201,7 @@ async fn each_changes_nothing(gateway: &Gateway, cases: &[Bad]) {
         );
         assert!(!in_sync(gateway).await, "{what}");
         let told = report(gateway).await;
-        let errors = told["errors"].as_str().unwrap_or_else(|| panic!("{what}: {told}"));
+        let errors = told["error_text"].as_str().unwrap_or_else(|| panic!("{what}: {told}"));
         case.says.iter().for_each(|part| assert!(errors.contains(part), "{what}: `{part}` in\n{errors}"));
         if case.is_seen_by_check {
             assert_eq!(errors, check_errors(gateway).await, "{what}");
@@ -214,7 +214,7 @@ async fn each_changes_nothing(gateway: &Gateway, cases: &[Bad]) {
         replace(&file(gateway), &content);
         gateway.reload(&text).await;
         assert_eq!((in_sync(gateway).await, refused(gateway).await), (true, number), "{what}");
-        assert_eq!(report(gateway).await["errors"], Value::Null, "{what}");
+        assert_eq!(report(gateway).await["error_text"], Value::Null, "{what}");
         gateway.wait_for_log(case.says[0]).await;
         let logged = gateway.logs().iter().filter(|line| line.contains("configuration refused")).count();
         assert_eq!(logged as u64, number, "{what}");
@@ -259,13 +259,13 @@ async fn a_missing_file_is_reported_and_restoring_it_makes_no_generation() {
     let before = fs::read(file(&gateway)).unwrap();
     fs::remove_file(file(&gateway)).unwrap();
     refused_times(&gateway, 1).await;
-    assert_eq!(report(&gateway).await["errors"], check_errors(&gateway).await);
+    assert_eq!(report(&gateway).await["error_text"], check_errors(&gateway).await);
     assert!(!in_sync(&gateway).await);
     fs::write(file(&gateway), before).unwrap();
     gateway.wait_for_log("matches the running one again").await;
     let told = report(&gateway).await;
     assert_eq!(
-        (&told["generation"], &told["in_sync"], &told["errors"]),
+        (&told["generation"], &told["in_sync"], &told["error_text"]),
         (&json!(1), &json!(true), &Value::Null)
     );
     assert_eq!((refused(&gateway).await, gateway.generation().await), (1, 1));
@@ -316,8 +316,10 @@ async fn a_listener_that_overlaps_with_one_that_stays_is_refused() {
         let answer = post(&gateway).await;
         assert_eq!(answer.status, 422, "{what}");
         assert_eq!(get(&gateway, "/").await, "good", "{what}");
+        let answer: Value = from_slice(&answer.body).unwrap();
+        let text = answer["error_text"].as_str().unwrap();
         for part in ["gateway.yaml:2:", help] {
-            assert!(answer.text().contains(part), "{what}: {}", answer.text());
+            assert!(text.contains(part), "{what}: {text}");
         }
     }
 }

@@ -18,11 +18,12 @@ use crate::pooled::number;
 
 /// `workers` cannot change, and without `admin` there is no answer: see the test at the end. Those of a split are in
 /// `weighted_split`, those of a mirror in `mirror`, that of a request's identifier
-/// in `request_id`, lists of limits in `rate_limit`, stores in `rate_limit_store`, and the mode of a Unix socket in `unix_listener`. The others exclude the probes that
+/// in `request_id`, lists of limits in `rate_limit`, stores in `rate_limit_store`, the token of the admin listener in `admin`, and the mode of a Unix socket in `unix_listener`. The others exclude the probes that
 /// there are, or the balancer.
-const ELSEWHERE: [&str; 60] = [
+const ELSEWHERE: [&str; 61] = [
     "workers",
     "admin",
+    "admin.token",
     "listeners[].mode",
     "auth.NAME.api_key.query",
     "auth.NAME.api_key.cookie",

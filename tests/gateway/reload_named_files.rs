@@ -79,7 +79,7 @@ async fn a_certificate_waits_for_its_key() {
     let mut client = Client::connect_tls(gateway.addr("web"), &certificates.client_config(&[]), NAME).await;
     replace(&gateway.folder().join("server.pem"), fs::read(&new.cert).unwrap());
     refused_times(&gateway, 1).await;
-    assert_eq!(report(&gateway).await["errors"], check_errors(&gateway).await);
+    assert_eq!(report(&gateway).await["error_text"], check_errors(&gateway).await);
     assert!(check_errors(&gateway).await.contains("does not belong to"));
     assert_eq!(shown(&gateway, &certificates).await, old.certificate());
 
@@ -269,7 +269,7 @@ async fn a_file_that_a_refused_configuration_names_makes_it_live_when_it_appears
     assert_eq!(client.certificate(), identity.certificate());
     is_generation(&gateway, 2).await;
     assert!(in_sync(&gateway).await);
-    assert!(report(&gateway).await["errors"].is_null());
+    assert!(report(&gateway).await["error_text"].is_null());
 }
 
 #[tokio::test]

@@ -91,7 +91,7 @@ async fn post_reload_responds_with_the_outcome() {
     let gateway = start(answering("first")).await;
     let fresh = report(&gateway).await;
     assert_eq!(
-        (&fresh["generation"], &fresh["in_sync"], &fresh["errors"]),
+        (&fresh["generation"], &fresh["in_sync"], &fresh["error_text"]),
         (&json!(1), &json!(true), &Value::Null)
     );
 
@@ -116,13 +116,15 @@ async fn post_reload_responds_with_the_outcome() {
 
     gateway.rewrite_config(&answering("third").replace("respond", "resond"));
     let bad = post(&gateway).await;
-    assert_eq!((bad.status, bad.text()), (422, check_errors(&gateway).await));
-    assert!(bad.header("content-type").unwrap().starts_with("text/plain"));
+    assert_eq!((bad.status, bad.header("content-type")), (422, Some("application/problem+json")));
+    let bad: Value = from_slice(&bad.body).unwrap();
+    assert_eq!(bad["error_text"], check_errors(&gateway).await);
+    assert_eq!((&bad["errors"][0]["line"], &bad["errors"][1]["column"]), (&json!(5), &json!(45)), "{bad}");
     assert_eq!(get(&gateway, "/").await, "second");
     let told = report(&gateway).await;
     assert_eq!(
-        (&told["generation"], &told["in_sync"], &told["errors"]),
-        (&json!(2), &json!(false), &json!(bad.text()))
+        (&told["generation"], &told["in_sync"], &told["error_text"]),
+        (&json!(2), &json!(false), &bad["error_text"])
     );
     // Who asks again is told again.
     assert_eq!(post(&gateway).await.status, 422);
@@ -135,7 +137,7 @@ async fn post_reload_responds_with_the_outcome() {
         (&json!(false), &json!(2), &json!(true)),
         "{back}"
     );
-    assert_eq!((back["errors"].clone(), refused(&gateway).await), (Value::Null, times));
+    assert_eq!((back["error_text"].clone(), refused(&gateway).await), (Value::Null, times));
 }
 
 #[tokio::test]

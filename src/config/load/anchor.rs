@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::config::{
-    CertificateFiles, Config, FilterUse, KeySource, LogOutput, OrOff, Secret, Upstream, UpstreamChoice,
-    WasmCache,
+    Admin, CertificateFiles, Config, FilterUse, KeySource, LogOutput, OrOff, Secret, Upstream,
+    UpstreamChoice, WasmCache,
 };
 
 impl Config {
@@ -39,12 +39,11 @@ impl Config {
             if let Some(oidc) = &mut way.oidc {
                 oidc.ca.iter_mut().for_each(|path| anchor(path, folder));
                 let secrets = oidc.session.secret.as_mut_slice().iter_mut();
-                for secret in secrets.chain(&mut oidc.client_secret) {
-                    if let Secret::File(path) = secret {
-                        anchor(path, folder);
-                    }
-                }
+                secrets.chain(&mut oidc.client_secret).for_each(|secret| secret.anchor_path(folder));
             }
+        }
+        if let OrOff::On(Admin { token: Some(tokens), .. }) = &mut self.admin {
+            tokens.as_mut_slice().iter_mut().for_each(|token| token.anchor_path(folder));
         }
         if let OrOff::On(access_log) = &mut self.telemetry.access_log
             && let LogOutput::File(path) = &mut access_log.output
@@ -72,6 +71,14 @@ impl Upstream {
         }
         if let Some(client) = &mut self.tls.client {
             client.anchor_paths(folder);
+        }
+    }
+}
+
+impl Secret {
+    fn anchor_path(&mut self, folder: &Path) {
+        if let Self::File(path) = self {
+            anchor(path, folder);
         }
     }
 }

@@ -245,6 +245,14 @@ impl FilterUse {
             Self::Inline(_) => None,
         }
     }
+
+    /// Returns the name in logs and metrics.
+    pub(crate) fn name(&self) -> Cow<'_, str> {
+        match self {
+            Self::Named(name) | Self::Use { filter: name, .. } => name.into(),
+            Self::Inline(filter) => filter.stem(),
+        }
+    }
 }
 
 impl Filter {

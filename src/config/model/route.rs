@@ -141,12 +141,17 @@ impl Route {
 
     /// Returns the match and the listeners in short. `shown` returns the text for a value and its path in the route.
     pub(crate) fn in_short(&self, shown: &dyn Fn(&[Segment], String) -> String) -> String {
-        let matches = self.matches.in_short(shown);
+        let matches = self.matches_in_short(shown);
         let Some(listeners) = &self.listeners else { return matches };
         let listeners = listeners.iter().enumerate();
         let names: Vec<String> =
             listeners.map(|(index, name)| shown(&path!["listeners", index], name.clone())).collect();
         format!("{matches} on {}", names.join(","))
+    }
+
+    /// Returns the match alone in short.
+    pub(crate) fn matches_in_short(&self, shown: &dyn Fn(&[Segment], String) -> String) -> String {
+        self.matches.in_short(shown)
     }
 }
 

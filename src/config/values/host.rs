@@ -22,6 +22,18 @@ text_type!(HostPattern, format: "host-pattern", pattern: {
     pattern::whole(&format!("(?:\\*\\.)?{}|\\[{}\\]", pattern::host_name(), pattern::ipv6()))
 });
 
+impl HostPattern {
+    /// Returns true if a host, in lower case and without its port, is one of these.
+    pub(crate) fn covers(&self, host: &str) -> bool {
+        match self {
+            Self::Exact(own) => own == host,
+            Self::Below(domain) => {
+                host.strip_suffix(&**domain).is_some_and(|below| below.len() > 1 && below.ends_with('.'))
+            }
+        }
+    }
+}
+
 impl fmt::Display for HostPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

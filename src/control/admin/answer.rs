@@ -1,6 +1,7 @@
 //! The response to an admin request.
 
-use http::StatusCode;
+use http::header::HeaderName;
+use http::{HeaderValue, StatusCode};
 
 pub(super) const TEXT: &str = "text/plain; charset=utf-8";
 pub(super) const JSON: &str = "application/json";
@@ -10,19 +11,16 @@ pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) content_type: &'static str,
     pub(super) body: String,
+    /// Fields besides those that every response has.
+    pub(super) fields: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Answer {
     pub(super) fn ok(content_type: &'static str, body: String) -> Self {
-        Self { status: StatusCode::OK, content_type, body }
+        Self { status: StatusCode::OK, content_type, body, fields: Vec::new() }
     }
 
     pub(super) fn text(status: StatusCode, body: impl Into<String>) -> Self {
-        Self { status, content_type: TEXT, body: body.into() }
-    }
-
-    /// Creates a response of indented JSON: it is read by people in a terminal as often as by programs.
-    pub(super) fn json(value: &serde_json::Value) -> Self {
-        Self::ok(JSON, format!("{value:#}\n"))
+        Self { status, ..Self::ok(TEXT, body.into()) }
     }
 }

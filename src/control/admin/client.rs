@@ -18,6 +18,9 @@ const CONFIG_LIMIT: Duration = Duration::from_secs(10);
 /// The largest response that is read.
 const BYTES_MAX: usize = 16 << 20;
 
+/// The environment variable with the token of the admin listener.
+const TOKEN_VARIABLE: &str = "GATEWAY_ADMIN_TOKEN";
+
 /// The reason why a query failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{url}: {reason}")]
@@ -29,8 +32,10 @@ pub(crate) struct NoAnswer {
 /// Returns the active configuration of the gateway whose admin listener is at `url`, such as `http://127.0.0.1:9901`:
 /// YAML as it was written. Blocks the calling thread for ten seconds at most.
 pub(crate) fn running_config(url: &str) -> Result<String, NoAnswer> {
-    ask(url, "/config", CONFIG_LIMIT, |status, text| {
-        if status.is_success() { Ok(text) } else { Err(format!("it answers {status} to /config")) }
+    ask(url, "/config", CONFIG_LIMIT, |status, text| match status {
+        StatusCode::UNAUTHORIZED => Err(format!("it needs its token, in the variable {TOKEN_VARIABLE}")),
+        status if status.is_success() => Ok(text),
+        status => Err(format!("it answers {status} to /config")),
     })
 }
 
@@ -74,7 +79,10 @@ async fn fetch(url: &str, path: &str) -> Result<(StatusCode, String), String> {
     let host = authority.host().trim_start_matches('[').trim_end_matches(']');
     let socket = TcpStream::connect((host, authority.port_u16().unwrap_or(80))).await.map_err(message)?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await.map_err(message)?;
-    let request = Request::get(path).header(header::HOST, authority.as_str());
+    let mut request = Request::get(path).header(header::HOST, authority.as_str());
+    if let Ok(token) = std::env::var(TOKEN_VARIABLE) {
+        request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+    }
     let request = request.body(String::new()).map_err(message)?;
     let answer = async {
         let response = sender.send_request(request).await.map_err(message)?;

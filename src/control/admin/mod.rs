@@ -1,58 +1,90 @@
-//! The admin listener: the state of the process for probes, scrapes and people. It is read-only with one exception:
-//! `POST /reload` reads the configuration again, which the operator has written already.
+//! The admin listener: the state of the process for probes, scrapes, people and programs, and the few requests by which operators
+//! change it.
 //!
-//! It runs on the control thread, so that no scrape delays a request. There is no authentication: bind it to loopback
-//! or to an address that only operators reach. On loopback it serves only requests whose Host is an IP address or
-//! `localhost`. Otherwise a web page in the operator's browser could read it under a name that resolves to 127.0.0.1
-//! (DNS rebinding).
+//! It runs on the control thread, so that no scrape delays a request. [`Access`] has the rules of who may ask. Everything that it shows
+//! comes from [`Reports`], so that this room knows HTTP and no generation.
 
+mod access;
 mod answer;
 mod client;
-mod pages;
+mod drain;
+mod log;
+mod problem;
 mod reload;
+pub(crate) mod resources;
 mod server;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+pub(crate) use access::Access;
 pub(crate) use client::{ready, running_config};
+pub(crate) use log::LogFilter;
 pub(crate) use reload::{ReloadOutcome, ReloadRequest, ReloadRequests};
 pub(crate) use server::serve;
 
-use crate::observe::metrics::PoolReport;
-
-/// The sources of the admin listener's pages.
+/// The state of the admin listener.
 pub(crate) struct AdminState {
     /// The state that `/ready` reports.
-    pub(crate) readiness: Readiness,
-    /// Every pool and endpoint, for `/pools`.
-    pub(crate) pools: Source<Vec<PoolReport>>,
-    /// OpenMetrics text, for `/metrics`.
-    pub(crate) metrics: Source<String>,
-    /// The running configuration as it is written, with variables in place of their values, for `/config`.
-    pub(crate) config: Source<String>,
-    /// The routes in order of precedence, as JSON, for `/routes`.
-    pub(crate) routes: Source<serde_json::Value>,
-    /// The active configuration's number, and whether it matches the files on disk, as JSON, for `GET /reload`.
-    pub(crate) generation: Source<serde_json::Value>,
-    /// The queue to which `POST /reload` sends its requests.
+    pub(crate) readiness: Arc<Readiness>,
+    pub(crate) reports: Box<dyn Reports>,
+    /// The queue to which `POST /api/reload` sends its requests.
     pub(crate) reload: ReloadRequests,
 }
 
-/// A function that is called for each request. It runs on the control thread and should take a few milliseconds at
-/// most.
-pub(crate) type Source<T> = Box<dyn Fn() -> T + Send + Sync>;
+/// The sources of the responses. Each is called for a request, on the control thread, and should take a few milliseconds at most.
+pub(crate) trait Reports: Send + Sync {
+    /// Returns the rules of access of the active configuration.
+    fn access(&self) -> Arc<Access>;
 
-impl std::fmt::Debug for AdminState {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("AdminState").field("readiness", &self.readiness).finish_non_exhaustive()
-    }
+    /// Returns a report as JSON.
+    fn report(&self, report: Report, form: Form) -> String;
+
+    /// Returns a sentence about the active configuration.
+    fn sentence(&self) -> String;
+
+    /// Returns the active configuration as it is written, with variables in place of their values.
+    fn config(&self) -> String;
+
+    /// Returns the metrics as OpenMetrics text.
+    fn metrics(&self) -> String;
+
+    /// Returns the description of the API, as JSON.
+    fn openapi(&self) -> String;
+}
+
+/// A report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Report {
+    /// The process, and the problems that it has.
+    Status,
+    Pools,
+    Routes,
+    Upstreams,
+    Filters,
+    Listeners,
+    /// The last reloads.
+    Reloads,
+    /// The active generation, and the outcome of the last reload.
+    Reload,
+    /// The state of readiness.
+    Drain,
+}
+
+/// The form of JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// For people.
+    Indented,
+    /// For programs.
+    Compact,
 }
 
 /// The word of `/ready` while new requests are accepted.
 const READY: &str = "ready";
 
 /// The readiness for new requests. `/ready` returns 200 only between [`set_serving`](Self::set_serving) and
-/// [`set_draining`](Self::set_draining).
+/// [`set_draining`](Self::set_draining), unless an operator drains.
 #[derive(Debug, Default)]
 pub(crate) struct Readiness(AtomicU8);
 
@@ -60,6 +92,8 @@ impl Readiness {
     const STARTING: u8 = 0;
     const SERVING: u8 = 1;
     const DRAINING: u8 = 2;
+    /// An operator had it report that it drains, and may take that back.
+    const HELD: u8 = 3;
 
     /// Reports that all listeners accept.
     pub(crate) fn set_serving(&self) {
@@ -71,8 +105,22 @@ impl Readiness {
         self.0.store(Self::DRAINING, Ordering::Relaxed);
     }
 
+    /// Reports that it drains, at an operator's wish. Everything else goes on.
+    fn hold(&self) {
+        self.exchange(Self::SERVING, Self::HELD);
+    }
+
+    /// Takes back [`hold`](Self::hold). Returns false if there is nothing to take back, because the process is stopping.
+    fn release(&self) -> bool {
+        self.exchange(Self::HELD, Self::SERVING) || self.0.load(Ordering::Relaxed) == Self::SERVING
+    }
+
+    fn exchange(&self, from: u8, to: u8) -> bool {
+        self.0.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
     /// Returns true if new requests are accepted, and the word that `/ready` shows.
-    fn as_word(&self) -> (bool, &'static str) {
+    pub(crate) fn as_word(&self) -> (bool, &'static str) {
         match self.0.load(Ordering::Relaxed) {
             Self::STARTING => (false, "starting"),
             Self::SERVING => (true, READY),

@@ -10,7 +10,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::{AdminState, pages};
+use super::access::Reach;
+use super::{AdminState, resources};
 use crate::observe::rate_limited_warning::RateLimitedWarning;
 
 /// The number of connections served at once; more wait in the kernel's queue. Probes, a scraper or two and a person
@@ -40,7 +41,8 @@ const LAST_ANSWERS: Duration = Duration::from_secs(1);
 /// Speaks HTTP/1.1 only. When the process stops, let `shutdown` complete last, after the drain: `/ready` must return
 /// 503 while requests still end.
 pub(crate) async fn serve(listener: TcpListener, state: Arc<AdminState>, shutdown: impl Future<Output = ()>) {
-    let guarded = listener.local_addr().is_ok_and(|address| address.ip().to_canonical().is_loopback());
+    let is_loopback = listener.local_addr().is_ok_and(|address| address.ip().to_canonical().is_loopback());
+    let reach = if is_loopback { Reach::Loopback } else { Reach::Network };
     let mut connections = JoinSet::new();
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
@@ -49,7 +51,7 @@ pub(crate) async fn serve(listener: TcpListener, state: Arc<AdminState>, shutdow
             Some(_) = connections.join_next() => {}
             accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(serve_connection(stream, Arc::clone(&state), guarded));
+                    connections.spawn(serve_connection(stream, Arc::clone(&state), reach));
                 }
                 Err(error) => {
                     if let Some(suppressed) = WARNED.passes() {
@@ -66,10 +68,10 @@ pub(crate) async fn serve(listener: TcpListener, state: Arc<AdminState>, shutdow
     drop(timeout(LAST_ANSWERS, last).await);
 }
 
-async fn serve_connection(stream: TcpStream, state: Arc<AdminState>, guarded: bool) {
+async fn serve_connection(stream: TcpStream, state: Arc<AdminState>, reach: Reach) {
     let state = &state;
     let service =
-        service_fn(async |request| Ok::<_, Infallible>(pages::respond(state, &request, guarded).await));
+        service_fn(async |request| Ok::<_, Infallible>(resources::respond(state, request, reach).await));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(REQUEST_HEADER_TIMEOUT)
@@ -97,8 +99,7 @@ mod tests {
     use tokio::task::JoinHandle;
 
     use super::*;
-    use crate::control::admin::{Readiness, ReloadOutcome, ReloadRequest};
-    use crate::observe::metrics::PoolReport;
+    use crate::control::admin::{Access, Form, ReloadOutcome, ReloadRequest, Report, Reports};
 
     struct Admin {
         address: SocketAddr,
@@ -108,20 +109,39 @@ mod tests {
         reloads: mpsc::Receiver<ReloadRequest>,
     }
 
+    /// Reports that never change. Each says which one it is, and its form.
+    struct Fixed;
+
+    impl Reports for Fixed {
+        fn access(&self) -> Arc<Access> {
+            Arc::default()
+        }
+
+        fn report(&self, report: Report, form: Form) -> String {
+            format!("{report:?} {form:?}")
+        }
+
+        fn sentence(&self) -> String {
+            "Generation 1.".to_owned()
+        }
+
+        fn config(&self) -> String {
+            "routes: []\n".to_owned()
+        }
+
+        fn metrics(&self) -> String {
+            "# EOF\n".to_owned()
+        }
+
+        fn openapi(&self) -> String {
+            "{}".to_owned()
+        }
+    }
+
     impl Admin {
         async fn start() -> Self {
             let (reload, reloads) = mpsc::channel(1);
-            let state = Arc::new(AdminState {
-                readiness: Readiness::default(),
-                pools: Box::new(|| {
-                    vec![PoolReport { pool: "spike".to_owned(), idle: 3, ..PoolReport::default() }]
-                }),
-                metrics: Box::new(|| "# EOF\n".to_owned()),
-                config: Box::new(|| "routes: []\n".to_owned()),
-                routes: Box::new(|| json!({ "routes": ["spike"] })),
-                generation: Box::new(|| json!({ "generation": 1, "in_sync": false })),
-                reload,
-            });
+            let state = Arc::new(AdminState { readiness: Arc::default(), reports: Box::new(Fixed), reload });
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
             let (stop, stopped) = oneshot::channel::<()>();
@@ -159,11 +179,12 @@ mod tests {
         assert_eq!(admin.get("/live").await, ok("live\n"));
         assert_eq!(admin.get("/metrics").await, ok("# EOF\n"));
         assert_eq!(admin.get("/config?x=1").await, ok("routes: []\n"));
-        let (_, pools) = admin.get("/pools").await;
-        let pools: Value = serde_json::from_str(&pools).unwrap();
-        assert_eq!((&pools["pools"][0]["pool"], &pools["pools"][0]["idle"]), (&json!("spike"), &json!(3)));
-        let (_, routes) = admin.get("/routes").await;
-        assert_eq!(serde_json::from_str::<Value>(&routes).unwrap(), json!({ "routes": ["spike"] }));
+        for path in ["/pools", "/api/pools"] {
+            assert_eq!(admin.get(path).await, ok("Pools Indented"));
+        }
+        let head = "GET /api/routes HTTP/1.1\r\nHost: localhost\r\nAccept: application/json\r\n";
+        let (_, _, compact) = Admin::ask_at(admin.address, head).await;
+        assert_eq!(compact, "Routes Compact");
     }
 
     #[tokio::test]
@@ -178,11 +199,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn other_paths_get_the_list_and_other_methods_are_refused() {
+    async fn other_paths_and_methods_are_problems() {
         let admin = Admin::start().await;
-        let (status, body) = admin.get("/pool").await;
+        let (status, fields, body) = admin.ask("GET", "/pool", "localhost").await;
         assert_eq!(status, "HTTP/1.1 404 Not Found");
-        assert!(body.contains("\n/pools ") && body.contains("\n/metrics "), "{body}");
+        assert!(fields.contains("content-type: application/problem+json"), "{fields}");
+        let problem: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(
+            (&problem["type"], &problem["status"]),
+            (&json!("tag:gateway,2026:problem:not-found"), &json!(404))
+        );
+        let (_, list) = admin.get("/api").await;
+        assert!(list.contains("\n/api/pools ") && list.contains("(also /metrics)"), "{list}");
         let (status, fields, _) = admin.ask("POST", "/live", "localhost").await;
         assert_eq!(status, "HTTP/1.1 405 Method Not Allowed");
         assert!(fields.contains("allow: GET, HEAD"), "{fields}");
@@ -197,9 +225,12 @@ mod tests {
         let outcomes = [
             (ReloadOutcome::Live(json!({ "generation": 2 })), "HTTP/1.1 200 OK", "\"generation\": 2"),
             (
-                ReloadOutcome::Refused("error: bad\n".to_owned()),
+                ReloadOutcome::Refused {
+                    errors: json!([{ "message": "bad" }]),
+                    text: "error: bad\n".to_owned(),
+                },
                 "HTTP/1.1 422 Unprocessable Entity",
-                "error: bad",
+                "\"message\": \"bad\"",
             ),
         ];
         for (outcome, status, body) in outcomes {
@@ -212,33 +243,40 @@ mod tests {
         }
         let (status, _, _) = admin.ask("GET", "/reload", "localhost").await;
         assert_eq!(status, "HTTP/1.1 200 OK");
-        let (_, index) = admin.get("/").await;
-        assert!(
-            index.starts_with("Generation 1 of the configuration is active. It does NOT match"),
-            "{index}"
-        );
         admin.reloads.close();
         let (status, _, _) = admin.ask("POST", "/reload", "localhost").await;
         assert_eq!(status, "HTTP/1.1 503 Service Unavailable");
     }
 
     #[tokio::test]
-    async fn another_sites_page_cannot_ask_for_a_reload() {
+    async fn refused_request_reaches_nothing() {
         let mut admin = Admin::start().await;
-        for origin in ["http://evil.example", "null", "https://localhost.evil.example"] {
-            let head = format!("POST /reload HTTP/1.1\r\nHost: localhost\r\nOrigin: {origin}\r\n");
-            let (status, _, _) = Admin::ask_at(admin.address, &head).await;
-            assert_eq!(status, "HTTP/1.1 403 Forbidden", "{origin}");
-        }
+        let head = "POST /api/reload HTTP/1.1\r\nHost: localhost\r\nOrigin: http://evil.example\r\n";
+        let (status, _, _) = Admin::ask_at(admin.address, head).await;
+        assert_eq!(status, "HTTP/1.1 403 Forbidden");
         assert!(admin.reloads.try_recv().is_err());
-    }
-
-    #[tokio::test]
-    async fn on_loopback_a_foreign_host_is_refused() {
-        let admin = Admin::start().await;
         let (status, _, body) = admin.ask("GET", "/config", "rebound.example").await;
         assert_eq!(status, "HTTP/1.1 403 Forbidden");
         assert!(!body.contains("routes"), "{body}");
+    }
+
+    #[tokio::test]
+    async fn drain_is_taken_back_but_the_end_of_the_process_is_not() {
+        let admin = Admin::start().await;
+        let (status, _, _) = admin.ask("DELETE", "/api/drain", "localhost").await;
+        assert_eq!(status, "HTTP/1.1 409 Conflict", "it has not started");
+        admin.state.readiness.set_serving();
+        for _ in 0..2 {
+            assert_eq!(admin.ask("POST", "/api/drain", "localhost").await.0, "HTTP/1.1 200 OK");
+            assert_eq!(admin.get("/ready").await.1, "draining\n");
+        }
+        for _ in 0..2 {
+            assert_eq!(admin.ask("DELETE", "/api/drain", "localhost").await.0, "HTTP/1.1 200 OK");
+            assert_eq!(admin.get("/ready").await.1, "ready\n");
+        }
+        admin.ask("POST", "/api/drain", "localhost").await;
+        admin.state.readiness.set_draining();
+        assert_eq!(admin.ask("DELETE", "/api/drain", "localhost").await.0, "HTTP/1.1 409 Conflict");
     }
 
     #[tokio::test]

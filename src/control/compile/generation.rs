@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use crate::config::load::files::{Files, Fingerprint};
 use crate::config::{self, Config, ConfigError, ConfigErrors, Loaded};
+use crate::control::admin::Access;
+use crate::control::compile::admin;
 use crate::control::compile::commit_plan::CommitPlan;
 use crate::control::compile::listeners::Plan;
 use crate::control::compile::open_files::OpenFiles;
@@ -29,6 +31,8 @@ pub(crate) struct Generation {
     pub(crate) listeners: Listeners,
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) access_log: Option<AccessLog>,
+    /// The rules of access to the admin listener.
+    pub(crate) access: Arc<Access>,
     /// The resolver of the process.
     pub(crate) resolver: ActiveResolver,
     /// The changes against the generation before it.
@@ -104,8 +108,9 @@ impl Next {
             previous: running.map(|running| &*running.snapshot),
         };
         let snapshot = collect_errors(Snapshot::build(&loaded, &environment), &mut errors);
+        let access = collect_errors(admin::access(&loaded, files), &mut errors);
         ConfigErrors::check(errors)?;
-        let (Some(plan), Some((mut snapshot, commit_plan))) = (plan, snapshot) else {
+        let (Some(plan), Some((mut snapshot, commit_plan)), Some(access)) = (plan, snapshot, access) else {
             return Err(ConfigError::new("the configuration cannot be built").into());
         };
         // This comes last, since it may create a file.
@@ -121,6 +126,7 @@ impl Next {
             listeners: none,
             snapshot: Arc::new(snapshot),
             access_log,
+            access: Arc::new(access),
             resolver,
             changes: changes.unwrap_or_default(),
             warnings,
@@ -132,6 +138,7 @@ impl Next {
 fn warnings(loaded: &Loaded, snapshot: &Snapshot) -> Vec<String> {
     let mut warnings = config::warnings(loaded);
     warnings.extend(crate::control::compile::redirect_loops::warnings(loaded, snapshot));
+    warnings.extend(admin::warning(loaded));
     warnings
 }
 

@@ -1,5 +1,6 @@
 //! Compiles a configuration beside the running one: a snapshot, and a plan of what to commit.
 
+mod admin;
 mod auth;
 pub(crate) mod commit_plan;
 mod forward_auth;
@@ -14,5 +15,6 @@ mod policies;
 pub(crate) mod previous;
 pub(crate) mod problems;
 pub(crate) mod redirect_loops;
+mod secrets;
 pub(crate) mod snapshot;
 mod stores;

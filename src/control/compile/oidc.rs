@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::secrets::read_secret;
 use super::snapshot::Builder;
 use crate::config::{Oidc, Secret, Segment};
 use crate::control::auth::{Tls, Web};
@@ -85,18 +86,7 @@ impl Builder<'_> {
 
     /// Returns the text of a secret at `place`: of a file, without the white space around it.
     pub(super) fn secret(&mut self, secret: &Secret, place: &[Segment]) -> Option<String> {
-        let path = match secret {
-            Secret::Value(text) => return Some(text.clone()),
-            Secret::File(path) => path,
-        };
-        let content = self.auth_file(place, path)?;
-        let text = std::str::from_utf8(&content).map(str::trim).unwrap_or_default();
-        if text.is_empty() {
-            let message = format!("`{}` has no text", path.display());
-            self.errors
-                .push(self.loaded.source.error(place, message).help("write the secret into it, as one line"));
-            return None;
-        }
-        Some(text.to_owned())
+        let text = read_secret(secret, place, self.loaded, self.files());
+        text.map_err(|error| self.errors.push(error)).ok()
     }
 }

@@ -8,6 +8,7 @@ use std::hash::Hash;
 use std::path::Path;
 
 pub(crate) use keys::differing_keys;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::config::load::files::Fingerprint;
@@ -18,7 +19,7 @@ use crate::config::{Config, Route, RouteSettings};
 const NAMED_MAX: usize = 5;
 
 /// The changes by kind. Names are those of logs and metrics.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct Changes {
     pub(crate) listeners: Section,
     pub(crate) routes: Section,
@@ -31,7 +32,7 @@ pub(crate) struct Changes {
 }
 
 /// The changes of one kind.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct Section {
     /// The names of new entries.
     pub(crate) added: Vec<String>,
@@ -44,7 +45,7 @@ pub(crate) struct Section {
 }
 
 /// An entry that continues with other settings.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct Change {
     /// The name in logs and metrics.
     pub(crate) name: String,

@@ -4,6 +4,7 @@
 //! generation, binding new listeners, resolving new names. The rest happens at once and cannot fail: one pointer is
 //! swapped, and the parts that the change concerns are notified.
 
+mod history;
 mod retired;
 mod sockets;
 mod status;
@@ -11,8 +12,10 @@ mod status;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+pub(crate) use history::{ErrorReport, ReloadHistory, ReloadReport};
+use serde_json::json;
 pub(crate) use sockets::{AdminServer, Sockets};
-pub(crate) use status::Status;
+pub(crate) use status::{Status, StatusReport};
 use tokio::time::Instant;
 
 use crate::config::ConfigErrors;
@@ -86,8 +89,12 @@ impl Reloader {
     }
 
     /// Activates an update, if it is valid and differs from the active generation. Returns true if it does, or the
-    /// errors as text.
-    async fn activate(&mut self, update: Update, announce: &mut impl FnMut(&str)) -> Result<bool, String> {
+    /// refusal.
+    async fn activate(
+        &mut self,
+        update: Update,
+        announce: &mut impl FnMut(&str),
+    ) -> Result<bool, ReloadOutcome> {
         let (began, reason) = (Instant::now(), update.reason);
         let active = self.process.status.generation();
         reopen(active.access_log.as_ref());
@@ -200,15 +207,15 @@ impl Reloader {
         }
         announcements.iter().for_each(|line| announce(line));
         let took = began.elapsed();
-        self.process.status.stats().reloaded(took);
+        self.process.status.reloaded(took);
         tracing::info!(generation = number, changed = %summary, ?took, "configuration reloaded");
     }
 
-    /// Records a refusal. Returns its errors as text.
-    fn refuse(&self, errors: &ConfigErrors, reason: Reason) -> String {
+    /// Records a refusal, and returns it.
+    fn refuse(&self, errors: &ConfigErrors, reason: Reason) -> ReloadOutcome {
         let text = errors.to_string();
         let generation = self.process.status.stats().generation();
-        let is_news = self.process.status.refused(&text);
+        let is_news = self.process.status.refused(errors);
         if is_news || reason != Reason::Retry {
             self.process.status.stats().reload_refused();
             tracing::error!(
@@ -216,7 +223,7 @@ impl Reloader {
                 text.trim_end()
             );
         }
-        text
+        ReloadOutcome::Refused { errors: json!(ErrorReport::of(errors)), text }
     }
 
     fn unchanged(&self, reason: Reason) {
@@ -229,16 +236,10 @@ impl Reloader {
         }
     }
 
-    fn answer(&self, outcome: Result<bool, String>) -> ReloadOutcome {
+    fn answer(&self, outcome: Result<bool, ReloadOutcome>) -> ReloadOutcome {
         match outcome {
-            Err(errors) => ReloadOutcome::Refused(errors),
-            Ok(has_changed) => {
-                let mut report = self.process.status.report();
-                if let Some(report) = report.as_object_mut() {
-                    report.insert("changed".to_owned(), has_changed.into());
-                }
-                ReloadOutcome::Live(report)
-            }
+            Err(refusal) => refusal,
+            Ok(has_changed) => ReloadOutcome::Live(json!(self.process.status.report().after(has_changed))),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use crate::config::{Admin, ConfigErrors, Loaded, OrOff, Segment};
+use crate::config::{Address, Admin, ConfigErrors, Loaded, OrOff, Segment};
 use crate::control::admin;
 use crate::control::admin::AdminState;
 use crate::control::compile::generation::{Generation, collect_errors};
@@ -46,10 +46,10 @@ impl Sockets {
         let mut errors = Vec::new();
         let mut going = plan.going();
         let admin = running.map(|running| &running.loaded.config.admin);
-        if admin.is_some_and(|admin| *admin != loaded.config.admin) {
+        let is_kept = admin.is_some_and(|admin| address_of(admin) == address_of(&loaded.config.admin));
+        if !is_kept {
             going.extend(held);
         }
-        let is_kept = admin == Some(&loaded.config.admin);
         let own: Vec<_> = plan.own().chain(held.filter(|_| is_kept)).collect();
         let admin = collect_errors(bind_admin(loaded, admin, &going, &own), &mut errors);
         let listeners = collect_errors(plan.bind(loaded, workers, &own, &going), &mut errors);
@@ -80,6 +80,11 @@ impl Sockets {
     }
 }
 
+/// Returns the address of the admin listener, by which a reload recognises it.
+fn address_of(admin: &OrOff<Admin>) -> Option<Address> {
+    admin.as_on().map(|admin| admin.address)
+}
+
 fn admin_place() -> [Segment; 2] {
     path!["admin", "address"]
 }
@@ -91,7 +96,7 @@ fn bind_admin(
     own: &[SocketAddr],
 ) -> Result<AdminChange, ConfigErrors> {
     let Some(wanted) = loaded.config.admin.as_on() else { return Ok(AdminChange::Off) };
-    if running == Some(&loaded.config.admin) {
+    if running.is_some_and(|running| address_of(running) == Some(wanted.address)) {
         return Ok(AdminChange::Kept);
     }
     let (address, place) = (wanted.address.into(), admin_place());

@@ -1,14 +1,17 @@
 //! Counters per filter, and the metrics that filters define.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use prometheus_client::encoding::NoLabelSet;
 use prometheus_client::metrics::MetricType;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::sharded::{Counter, ReasonCounts, Sharded, sum_reasons};
-use super::{Page, Scrape, reasons};
+use super::{Page, Scrape, with};
 
 #[derive(Debug)]
 pub(crate) struct FilterStats {
@@ -52,6 +55,18 @@ impl FilterStats {
         }
     }
 
+    /// Returns the totals so far.
+    pub(crate) fn report(&self) -> FilterReport {
+        FilterReport {
+            filter: self.filter.clone(),
+            calls: self.shards.sum(|shard| shard.calls.value()),
+            seconds: Duration::from_nanos(self.shards.sum(|shard| shard.nanos.value())).as_secs_f64(),
+            failures: sum_reasons(self.shards.iter().map(|shard| &shard.failures)).into_iter().collect(),
+            instances: self.instances.load(Ordering::Relaxed),
+            memory_bytes: self.memory_bytes.load(Ordering::Relaxed),
+        }
+    }
+
     pub(crate) fn instance_started(&self) {
         self.instances.fetch_add(1, Ordering::Relaxed);
     }
@@ -66,6 +81,23 @@ impl FilterStats {
         // In two's complement, a decrease is a wrapping addition too.
         self.memory_bytes.fetch_add(change, Ordering::Relaxed);
     }
+}
+
+/// A filter and its counts.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub(crate) struct FilterReport {
+    /// The filter's name.
+    pub(crate) filter: String,
+    /// The callbacks that have run.
+    pub(crate) calls: u64,
+    /// The time that timed callbacks took, in seconds. Every eighth is timed.
+    pub(crate) seconds: f64,
+    /// Failures by reason; `trap` ends an instance.
+    pub(crate) failures: BTreeMap<&'static str, u64>,
+    /// Running instances, at most one for each worker.
+    pub(crate) instances: i64,
+    /// The linear memory of all instances together, in bytes.
+    pub(crate) memory_bytes: u64,
 }
 
 /// A metric that a filter has defined.
@@ -93,40 +125,37 @@ pub(crate) enum PluginMetricValue {
 
 impl Scrape {
     pub(super) fn encode_filters(&self, page: &mut Page<'_>) -> fmt::Result {
-        let rows: Vec<_> = self.filters.iter().map(|stats| ([("filter", &*stats.filter)], stats)).collect();
-        if rows.is_empty() {
+        let reports: Vec<FilterReport> = self.filters.iter().map(|stats| stats.report()).collect();
+        if reports.is_empty() {
             return Ok(());
         }
+        let rows = || reports.iter().map(|report| ([("filter", &*report.filter)], report));
         page.counter(
             "gateway_filter_calls",
             "Callbacks of the filter that have run",
-            rows.iter().map(|(labels, stats)| (*labels, stats.shards.sum(|shard| shard.calls.value()))),
+            rows().map(|(labels, report)| (labels, report.calls)),
         )?;
         page.counter(
             "gateway_filter_seconds",
             "Time spent in callbacks, of which every eighth is timed",
-            rows.iter().map(|(labels, stats)| {
-                (*labels, Duration::from_nanos(stats.shards.sum(|shard| shard.nanos.value())).as_secs_f64())
-            }),
+            rows().map(|(labels, report)| (labels, report.seconds)),
         )?;
-        let failures: Vec<_> = rows
-            .iter()
-            .map(|(labels, stats)| (*labels, sum_reasons(stats.shards.iter().map(|shard| &shard.failures))))
-            .collect();
         page.counter(
             "gateway_filter_failures",
             "Failures of the filter, by reason",
-            failures.iter().flat_map(|(labels, counts)| reasons(*labels, counts)),
+            rows().flat_map(|(labels, report)| {
+                report.failures.iter().map(move |(reason, count)| (with(labels, "reason", reason), *count))
+            }),
         )?;
         page.gauge(
             "gateway_filter_instances",
             "Running instances",
-            rows.iter().map(|(labels, stats)| (*labels, stats.instances.load(Ordering::Relaxed))),
+            rows().map(|(labels, report)| (labels, report.instances)),
         )?;
         page.gauge(
             "gateway_filter_memory_bytes",
             "Linear memory of all instances together",
-            rows.iter().map(|(labels, stats)| (*labels, stats.memory_bytes.load(Ordering::Relaxed))),
+            rows().map(|(labels, report)| (labels, report.memory_bytes)),
         )?;
         self.encode_plugin_metrics(page)
     }

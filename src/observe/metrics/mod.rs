@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 pub(crate) use auth::{AuthOutcome, AuthReport, AuthStats};
-pub(crate) use filter::{FilterStats, PluginMetricReport, PluginMetricValue};
+pub(crate) use filter::{FilterReport, FilterStats, PluginMetricReport, PluginMetricValue};
 pub(crate) use issuer::IssuerReport;
 pub(crate) use pool_report::PoolReport;
 pub(crate) use process::ProcessStats;

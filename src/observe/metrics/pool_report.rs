@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
 /// The state and the counters of a pool's connections to one endpoint at one moment.
 ///
 /// Counters start when the pool is created. A pool that a reload leaves unchanged keeps counting. Reasons are the names
 /// that `x-gateway-error` and the access log use.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct PoolReport {
     /// The owner of the pool: a route's name, or that of an upstream that several routes share.
     pub(crate) pool: String,
@@ -26,6 +27,7 @@ pub(crate) struct PoolReport {
     pub(crate) health: &'static str,
     /// The time until it gets requests again, if it is ejected. In JSON: seconds.
     #[serde(rename = "ejected_for_seconds", serialize_with = "seconds_or_null")]
+    #[schemars(with = "Option<f64>")]
     pub(crate) ejected_for: Option<Duration>,
     pub(crate) ejections: u64,
     /// Probes of the endpoint that succeeded (`health.active`).
@@ -51,6 +53,7 @@ pub(crate) struct PoolReport {
     pub(crate) streams: u64,
     /// The time after which idle connections are closed because the server was seen to close them a little later. In JSON: seconds.
     #[serde(rename = "learned_idle_timeout_seconds", serialize_with = "seconds_or_null")]
+    #[schemars(with = "Option<f64>")]
     pub(crate) learned_idle_timeout: Option<Duration>,
     /// The closes by which that was learned.
     pub(crate) learned_from: u64,
@@ -63,6 +66,7 @@ pub(crate) struct PoolReport {
     pub(crate) acquired: u64,
     /// The total time that those requests waited for a connection, dialling included. In JSON: seconds.
     #[serde(rename = "acquire_wait_seconds", serialize_with = "seconds")]
+    #[schemars(with = "f64")]
     pub(crate) acquire_wait: Duration,
     pub(crate) connect_failed: u64,
     /// Requests that were retried after this endpoint had failed them (`retry.on`).
@@ -81,9 +85,11 @@ pub(crate) struct PoolReport {
     pub(crate) tls_resumed: u64,
     /// Requests that got no connection, by the limit that refused them.
     #[serde(serialize_with = "by_reason")]
+    #[schemars(with = "std::collections::BTreeMap<String, u64>")]
     pub(crate) refused: Vec<(&'static str, u64)>,
     /// Connections closed, by reason.
     #[serde(serialize_with = "by_reason")]
+    #[schemars(with = "std::collections::BTreeMap<String, u64>")]
     pub(crate) closed: Vec<(&'static str, u64)>,
 }
 

@@ -145,6 +145,12 @@ impl RouteStats {
         }
     }
 
+    /// Returns the number of requests that have begun and not ended.
+    pub(crate) fn in_flight(&self) -> u64 {
+        let ended: u64 = self.shards.sum(|shard| shard.finished.iter().map(Counter::value).sum());
+        self.shards.sum(|shard| shard.begun.value()).saturating_sub(ended)
+    }
+
     /// Returns the sums over all workers.
     pub(crate) fn totals(&self) -> RouteTotals {
         let mut codes = [0; CODE_CLASSES.len()];

@@ -236,6 +236,8 @@ fn whole() -> Vec<Edit> {
         edit("retry.keep_body_total", "", "64MiB", "1MiB"),
         edit("wasm.module_bytes", "", "64MiB", "65MiB"),
         edit("shutdown.drain_removed_routes", "", false, true),
+        edit("admin.open", "", json!([]), json!(["metrics"])),
+        edit("admin.hosts", "", json!([]), json!(["admin.example.com"])),
         edit("admin.address", "", "127.0.0.1:0", "127.0.0.2:0"),
     ]
 }

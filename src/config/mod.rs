@@ -18,6 +18,7 @@ pub(crate) use self::load::unused::warnings;
 pub(crate) use self::load::{Loaded, display_name, load, load_admin};
 #[cfg(test)]
 pub(crate) use self::load::{parse, parse_with};
+pub(crate) use self::model::access_log::{AccessLog, LogConditions, LogFormat, Rotate, Syslog};
 pub(crate) use self::model::active_health::{ActiveSettings, HttpProbe, ProbeKind};
 pub(crate) use self::model::addresses::Networks;
 pub(crate) use self::model::admin::{Admin, OpenPath};
@@ -60,7 +61,7 @@ pub(crate) use self::model::route::{Defaults, EncodedSlash, Route, UpstreamChoic
 pub(crate) use self::model::shutdown::Shutdown;
 pub(crate) use self::model::sticky::Sticky;
 pub(crate) use self::model::store::Store;
-pub(crate) use self::model::telemetry::{LogFormat, LogOutput, Telemetry};
+pub(crate) use self::model::telemetry::Telemetry;
 pub(crate) use self::model::timeouts::{RouteTimeouts, Timeouts};
 pub(crate) use self::model::upstream::{HeaderCase, Upstream, UpstreamProtocol, UpstreamTls};
 pub(crate) use self::model::wasm::{Wasm, WasmCache};
@@ -79,6 +80,9 @@ pub(crate) use self::values::issuer_url::IssuerUrl;
 pub(crate) use self::values::key_source::{KeySource, KeyUrl};
 pub(crate) use self::values::limit_by::LimitBy;
 pub(crate) use self::values::listener_address::FileMode;
+pub(crate) use self::values::log_condition::LogCondition;
+pub(crate) use self::values::log_field::{LogField, OwnField};
+pub(crate) use self::values::log_output::{LogOutput, SyslogReceiver, SyslogServer};
 pub(crate) use self::values::max_concurrent::MaxConcurrent;
 pub(crate) use self::values::method::Method;
 pub(crate) use self::values::network::Address;

@@ -142,6 +142,7 @@ fn value(root: &Json, schema: &Json) -> String {
                 Some(minimum) if minimum > 0 => format!("number from {minimum}"),
                 _ => "number".to_owned(),
             },
+            Some("number") => "fraction".to_owned(),
             Some("boolean") => "`true` or `false`".to_owned(),
             _ => string(choice, "format")
                 .and_then(format::find)

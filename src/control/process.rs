@@ -229,7 +229,7 @@ fn access_logs(status: &Status, old: &RetiredSnapshots) -> Vec<AccessLog> {
     let mut logs: Vec<AccessLog> = Vec::new();
     // The current one first: closing may run out of time.
     for log in status.generation().access_log.clone().into_iter().chain(old.access_logs()) {
-        if !logs.iter().any(|known| known.is_same(&log)) {
+        if !logs.iter().any(|known| known.has_same_output(&log)) {
             logs.push(log);
         }
     }
@@ -243,7 +243,7 @@ fn reopen(log: &AccessLog) {
         Ok(Reopened::Same) => {
             tracing::info!(%output, "SIGUSR1: the access log's file was not moved; writing to it continues");
         }
-        Ok(Reopened::Stream) => {
+        Ok(Reopened::NoFile) => {
             tracing::info!("SIGUSR1: the access log goes to {output}; there is nothing to reopen")
         }
         Err(error) => {

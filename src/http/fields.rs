@@ -91,6 +91,20 @@ impl Fields {
         self.list.iter().filter(move |field| name.is(&field.0)).map(|field| &field.1)
     }
 
+    /// Returns the value under `name`, with all lines as one list (RFC 9110 §5.3), which for cookies has its own separator.
+    pub(crate) fn joined(&self, name: &HeaderName) -> Option<HeaderValue> {
+        let mut lines = self.get_all(name);
+        let (first, second) = (lines.next()?, lines.next());
+        let Some(second) = second else { return Some(first.clone()) };
+        let separator: &[u8] = if name == http::header::COOKIE { b"; " } else { b", " };
+        let mut joined = first.as_bytes().to_vec();
+        for line in std::iter::once(second).chain(lines) {
+            joined.extend_from_slice(separator);
+            joined.extend_from_slice(line.as_bytes());
+        }
+        HeaderValue::from_bytes(&joined).ok()
+    }
+
     /// Returns true if there is a field with this name.
     pub(crate) fn contains_key(&self, name: impl Name) -> bool {
         self.get(name).is_some()

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderValue, Method, Uri, Version, header};
+use http::{HeaderName, HeaderValue, Method, Uri, Version, header};
 use tokio::time::Instant;
 
 use crate::filter::{End, Session};
@@ -19,7 +19,7 @@ use crate::http::message::{Request, Response};
 use crate::net::clock;
 use crate::net::clock::nanos;
 use crate::net::drain::is_cut_off;
-use crate::observe::access_log;
+use crate::observe::access_log::{self, Capture};
 use crate::observe::metrics::this_worker;
 use crate::policy::Identity;
 use crate::proxy::client::{Client, ConnectionSettings, RequestStart};
@@ -64,6 +64,9 @@ struct Line {
     host: Option<HeaderValue>,
     user_agent: Option<HeaderValue>,
     referer: Option<HeaderValue>,
+    /// The fields that the log has chosen.
+    request_headers: Vec<Option<HeaderValue>>,
+    response_headers: Vec<Option<HeaderValue>>,
     endpoint: Option<Arc<str>>,
     reused: Option<bool>,
     attempts: u32,
@@ -80,11 +83,12 @@ impl ExchangeLog {
         let mut log = Self::new(start);
         log.dialect = grpc::Dialect::of(&request.method, &request.headers);
         log.call = (log.dialect != grpc::Dialect::Http).then(Rc::default);
-        log.line = start.snapshot.telemetry().access_log.is_some().then(|| {
+        log.line = start.snapshot.telemetry().access_log.as_ref().map(|access_log| {
             let client =
                 forward::client_ip(&request.headers, client.peer().ip(), &start.snapshot.trusted_proxies);
             let Request { method, target, version, headers, .. } = request;
-            Box::new(Line::new(client, method.clone(), target.clone(), *version, headers))
+            let capture = access_log.capture();
+            Box::new(Line::new(capture, client, method.clone(), target.clone(), *version, headers))
         });
         log
     }
@@ -92,10 +96,11 @@ impl ExchangeLog {
     /// Begins the log of bytes that were not a request.
     pub(crate) fn unreadable(client: &Client, start: &RequestStart) -> Self {
         let mut log = Self::new(start);
-        log.line = start.snapshot.telemetry().access_log.is_some().then(|| {
+        log.line = start.snapshot.telemetry().access_log.as_ref().map(|access_log| {
             let method = Method::from_bytes(b"-").unwrap_or_default();
             let headers = Fields::new();
-            Box::new(Line::new(client.peer().ip(), method, Uri::default(), Version::HTTP_11, &headers))
+            let (capture, ip) = (access_log.capture(), client.peer().ip());
+            Box::new(Line::new(capture, ip, method, Uri::default(), Version::HTTP_11, &headers))
         });
         log
     }
@@ -216,11 +221,14 @@ impl ExchangeLog {
         self.finish(&mut response.headers);
     }
 
-    /// Applies the last policies to the head of a response on its way to the client.
+    /// Applies the last policies to the head of a response on its way to the client, and keeps what the access log shows of it.
     #[inline]
-    fn finish(&self, headers: &mut Fields) {
+    fn finish(&mut self, headers: &mut Fields) {
         if let Some(notes) = &self.notes {
             notes.finish(headers);
+        }
+        if let (Some(line), Some(log)) = (&mut self.line, &self.telemetry.access_log) {
+            line.response_headers = captured(&log.capture().response, headers);
         }
     }
 
@@ -387,16 +395,26 @@ pub(crate) fn abandoned() -> Error {
 }
 
 impl Line {
-    fn new(client: Option<IpAddr>, method: Method, target: Uri, version: Version, headers: &Fields) -> Self {
+    fn new(
+        capture: &Capture,
+        client: Option<IpAddr>,
+        method: Method,
+        target: Uri,
+        version: Version,
+        headers: &Fields,
+    ) -> Self {
+        let field = |name: HeaderName| headers.get(name).cloned();
         Self {
             started: SystemTime::now(),
             client,
             method,
-            host: host_of(&target, headers),
+            host: capture.host.then(|| host_of(&target, headers)).flatten(),
             target,
             version,
-            user_agent: headers.get(header::USER_AGENT).cloned(),
-            referer: headers.get(header::REFERER).cloned(),
+            user_agent: capture.user_agent.then(|| field(header::USER_AGENT)).flatten(),
+            referer: capture.referer.then(|| field(header::REFERER)).flatten(),
+            request_headers: captured(&capture.request, headers),
+            response_headers: Vec::new(),
             endpoint: None,
             reused: None,
             attempts: 0,
@@ -407,6 +425,11 @@ impl Line {
             first_byte: None,
         }
     }
+}
+
+/// Returns the values of the fields of these names, each of which is one list if it has several lines.
+fn captured(names: &[HeaderName], headers: &Fields) -> Vec<Option<HeaderValue>> {
+    names.iter().map(|name| headers.joined(name)).collect()
 }
 
 /// Returns the host as the client named it: HTTP/2 and absolute targets have it in the target.
@@ -450,6 +473,9 @@ impl Drop for ExchangeLog {
         if let (Some(line), Some(log)) = (&self.line, &self.telemetry.access_log) {
             let target = line.target.path_and_query().map_or("-", |target| target.as_str());
             let identity = self.identity();
+            let chosen = log.capture().claims.iter();
+            let claims: Vec<_> =
+                chosen.map(|claim| identity.and_then(|identity| identity.text(claim))).collect();
             log.write(&access_log::Entry {
                 started: line.started,
                 client: line.client,
@@ -478,6 +504,9 @@ impl Drop for ExchangeLog {
                 request_id: self.request_id().map(HeaderValue::as_bytes),
                 trace_id: None,
                 span_id: None,
+                request_headers: &line.request_headers,
+                response_headers: &line.response_headers,
+                claims: &claims,
             });
         }
     }

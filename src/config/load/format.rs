@@ -3,7 +3,6 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
-use crate::config::model::telemetry::LogOutput;
 use crate::config::model::wasm::WasmCache;
 use crate::config::values::byte_size::ByteSize;
 use crate::config::values::certificate_name::{DistinguishedName, SanPattern};
@@ -20,6 +19,10 @@ use crate::config::values::issuer_url::IssuerUrl;
 use crate::config::values::key_source::KeySource;
 use crate::config::values::limit_by::LimitBy;
 use crate::config::values::listener_address::{FileMode, ListenerAddress};
+use crate::config::values::log_condition::LogCondition;
+use crate::config::values::log_field::LogField;
+use crate::config::values::log_output::LogOutput;
+use crate::config::values::log_tag::LogTag;
 use crate::config::values::method::Method;
 use crate::config::values::network::{Address, PeerNetwork, ServerName};
 use crate::config::values::origin::OriginPattern;
@@ -73,7 +76,13 @@ pub(crate) fn find(name: &str) -> Option<Format> {
         "key-source" => of::<KeySource>("URL or path", "a URL or a path"),
         "limit-by" => of::<LimitBy>("part", "a part of a request such as `client_ip`"),
         "listener-address" => of::<ListenerAddress>("address", "an address such as `127.0.0.1:8080`"),
-        "log-output" => of::<LogOutput>("`stdout`, `stderr` or path", "`stdout`, `stderr` or a path"),
+        "log-condition" => of::<LogCondition>("condition", "a condition such as `errors` or `slow>1s`"),
+        "log-field" => of::<LogField>("field", "the name of a field such as `status`"),
+        "log-output" => of::<LogOutput>(
+            "`stdout`, `stderr`, path or receiver",
+            "`stdout`, `stderr`, a path or a receiver of syslog",
+        ),
+        "log-tag" => of::<LogTag>("name", "a name such as `gateway`"),
         "method" => of::<Method>("method", "a method such as `GET`"),
         "origin-pattern" => of::<OriginPattern>("origin", "an origin such as `https://app.example.com`"),
         "parameter-name" => of::<ParameterName>("name", "the name of a parameter such as `api_key`"),

@@ -110,7 +110,7 @@ fn yaml(node: &Node, unknown: &HashSet<usize>) -> Yaml {
             Ok(integer) => integer.into(),
             Err(_) => u64::try_from(*integer).map_or(Yaml::Null, Into::into),
         },
-        // The check rejects floats too, except where any value is permitted. There, `.inf` and `.nan` are texts, since
+        // The check rejects floats too, except for fractions, and where any value is permitted. There, `.inf` and `.nan` are texts, since
         // JSON has no such numbers.
         Value::Float(text) => text.parse::<f64>().map_or_else(|_| text.as_str().into(), Into::into),
         Value::String(text) => Yaml::String(text.clone()),

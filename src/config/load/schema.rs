@@ -98,7 +98,7 @@ fn refer_to_format(scalar: &mut Value, formats: &mut Map<String, Value>) {
 fn is_formed_scalar(schema: &Value) -> bool {
     let is_text = || ["pattern", "minLength", "enum"].iter().any(|key| schema.get(key).is_some());
     match schema.get("type").and_then(Value::as_str) {
-        Some("integer" | "boolean") => true,
+        Some("integer" | "number" | "boolean") => true,
         Some("string") => schema.get("const").is_some() || is_text(),
         Some(_) => false,
         None => schema.get("const").is_some() || schema.get("enum").is_some(),

@@ -3,6 +3,7 @@
 #[macro_use]
 mod layer;
 
+pub(crate) mod access_log;
 pub(crate) mod active_health;
 pub(crate) mod addresses;
 pub(crate) mod admin;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::load::files::{Files, Fingerprint};
-use crate::config::{self, Config, ConfigError, ConfigErrors, Loaded};
+use crate::config::{self, AuthWay, Config, ConfigError, ConfigErrors, Loaded, TokenPlace};
 use crate::control::admin::Access;
 use crate::control::compile::admin;
 use crate::control::compile::commit_plan::CommitPlan;
@@ -162,24 +162,22 @@ fn check_workers(loaded: &Loaded, running: usize, is_reload: bool) -> Result<(),
     Err(loaded.source.error(&place, message).help("restart the gateway to change it, or restore the number"))
 }
 
-/// Returns the access log: the open one, if the configuration specifies the same. Each reload has checked before
-/// whether its file was moved away.
+/// Returns the access log: the open one, if the configuration specifies the same, or a new one with the same output. Each
+/// reload has checked before whether its file was moved away.
 fn access_log(
     purpose: Purpose,
     loaded: &Loaded,
     running: Option<&Generation>,
 ) -> Result<Option<AccessLog>, ConfigError> {
-    let wanted = &loaded.config.telemetry.access_log;
-    let Some(settings) = wanted.as_on() else { return Ok(None) };
-    if let Some(running) = running
-        && running.loaded.config.telemetry.access_log == *wanted
-        && let Some(open) = &running.access_log
-    {
-        return Ok(Some(open.clone()));
-    }
+    let Some(settings) = loaded.config.telemetry.access_log.as_on() else { return Ok(None) };
+    let open = running.and_then(|running| running.access_log.as_ref());
     let opened = match purpose {
-        Purpose::Serve => AccessLog::open(settings.format, &settings.output).map(Some),
-        Purpose::Check => access_log::check_output(&settings.output).map(|()| None),
+        Purpose::Serve => {
+            let credentials: Vec<TokenPlace> =
+                loaded.config.auth.values().flat_map(AuthWay::credentials).collect();
+            AccessLog::open(settings, &credentials, open).map(Some)
+        }
+        Purpose::Check => access_log::check_output(settings).map(|()| None),
     };
     opened.map_err(|error| {
         let place = path!["telemetry", "access_log", "output"];

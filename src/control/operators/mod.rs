@@ -17,7 +17,6 @@ use serde::Serialize;
 
 use crate::control::admin::{Access, AdminState, Form, Readiness, ReloadRequests, Report, Reports};
 use crate::control::reload::{RetiredSnapshots, Status};
-use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::Scrape;
 use crate::policy;
 
@@ -93,7 +92,7 @@ impl Reports for Operators {
             rate_limit_keys: limits.keys,
             rate_limit_evicted: limits.evicted,
             rate_limit_crowded: limits.crowded,
-            access_log_dropped: generation.access_log.as_ref().map_or(0, AccessLog::dropped),
+            access_log: generation.access_log.as_ref().map(|log| log.counts().clone()).unwrap_or_default(),
             password_comparisons: crate::policy::auth::comparisons(),
         };
         scrape.render().unwrap_or_default()

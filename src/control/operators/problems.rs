@@ -4,7 +4,6 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Operators;
-use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::PoolReport;
 
 /// The problems that are listed; more are a number.
@@ -64,7 +63,8 @@ impl Operators {
         let (ready, word) = self.readiness.as_word();
         let draining =
             (!ready).then(|| warning("process", String::new(), format!("/ready answers 503: {word}")));
-        let dropped = self.status.generation().access_log.as_ref().map_or(0, AccessLog::dropped);
+        let dropped =
+            self.status.generation().access_log.as_ref().map_or(0, |log| log.counts().all_dropped());
         let log = (dropped > 0).then(|| {
             let text = format!("{dropped} lines of the access log could not be written since it was opened");
             warning("access_log", String::new(), text)

@@ -1,79 +1,35 @@
 //! The access log: a line per request, written by a thread of its own.
 //!
 //! A worker formats the line into its own buffer and continues. Every few milliseconds the writer takes the buffers and
-//! writes them out. A log that cannot keep up (a full disk, a pipe without a reader) drops lines and counts them. It
-//! never delays a request.
+//! writes them out. A log that cannot keep up (a full disk, a pipe without a reader, a receiver that is away) drops lines
+//! and counts them. It never delays a request.
+//!
+//! What the configuration says about lines is compiled into a `Program`, and the output is a `Sink`. A reload that
+//! changes only the former keeps the latter, with its thread and its open file.
 
 mod calendar;
-mod format;
+mod encode;
+mod entry;
+mod file;
+mod mask;
+mod program;
+mod sink;
+mod syslog;
 mod writer;
 
-use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
-use std::net::IpAddr;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
+use std::time::Duration;
 
-use rustix::fs::{Access, access};
-use writer::{Sink, Writer};
-
-use crate::config::{LogFormat, LogOutput};
-use crate::observe::traces::{SpanId, TraceId};
-
-/// The log entry of one request. Optional fields are `None` if the request did not get that far.
-#[derive(Debug, Clone)]
-pub(crate) struct Entry<'a> {
-    /// The arrival time of the request's first byte.
-    pub(crate) started: SystemTime,
-    /// The client's address; behind a trusted proxy, the address that the proxy named. `None` on a Unix socket.
-    pub(crate) client: Option<IpAddr>,
-    pub(crate) listener: &'a str,
-    /// The method as received.
-    pub(crate) method: &'a str,
-    /// Path and query as received, whatever bytes they contain.
-    pub(crate) target: &'a [u8],
-    /// The protocol version of the client's side.
-    pub(crate) version: http::Version,
-    /// The Host or `:authority` as received.
-    pub(crate) host: Option<&'a [u8]>,
-    /// The status that the client got; 0 if it got none.
-    pub(crate) status: u16,
-    /// The status of a gRPC call; `None` for other requests, and if the client got none.
-    pub(crate) grpc_status: Option<u8>,
-    pub(crate) route: Option<&'a str>,
-    /// The upstream endpoint that responded, or the last one that was tried.
-    pub(crate) endpoint: Option<&'a str>,
-    /// True if the upstream connection had served another request before.
-    pub(crate) reused: Option<bool>,
-    /// The number of attempts to send the request upstream; 0 if the gateway responded itself.
-    pub(crate) attempts: u32,
-    pub(crate) request_bytes: u64,
-    pub(crate) response_bytes: u64,
-    /// Time spent waiting for an upstream connection, connecting included.
-    pub(crate) acquire: Option<Duration>,
-    /// Time spent connecting, TLS included; `None` on a reused connection.
-    pub(crate) connect: Option<Duration>,
-    /// The time from the request's header to the first byte of the upstream's response.
-    pub(crate) first_byte: Option<Duration>,
-    /// The time from the request's header to the end of the response.
-    pub(crate) total: Duration,
-    /// The reason of a failure: the `x-gateway-error` of the response.
-    pub(crate) error: Option<&'static str>,
-    pub(crate) user_agent: Option<&'a [u8]>,
-    pub(crate) referer: Option<&'a [u8]>,
-    /// The way by which the caller is known, by its name under `auth`.
-    pub(crate) auth: Option<&'a str>,
-    /// The caller, if it is known.
-    pub(crate) identity: Option<&'a str>,
-    /// The identifier, if the route gives requests one.
-    pub(crate) request_id: Option<&'a [u8]>,
-    /// The trace of the request, if traces are on.
-    pub(crate) trace_id: Option<TraceId>,
-    /// The span of the request, if it is recorded.
-    pub(crate) span_id: Option<SpanId>,
-}
+pub(crate) use self::entry::Entry;
+use self::file::LogFile;
+pub(crate) use self::program::Capture;
+use self::program::Program;
+pub(crate) use self::sink::{Counts, Loss};
+use self::sink::{Sink, Stream};
+use self::syslog::SyslogSink;
+use self::writer::Writer;
+use crate::config::{self, LogOutput, TokenPlace};
 
 /// An open access log. It is cheap to clone, and all clones are one log. When the last one is dropped, the log writes
 /// its remaining lines and ends.
@@ -82,17 +38,24 @@ pub(crate) struct AccessLog(Arc<Open>);
 
 #[derive(Debug)]
 struct Open {
-    format: LogFormat,
+    program: Program,
+    output: Arc<Output>,
+}
+
+/// An open output. Logs that differ only in their lines share it.
+#[derive(Debug)]
+struct Output {
     writer: Writer,
-    output: Output,
+    place: Place,
 }
 
 /// The destination of the lines.
 #[derive(Debug)]
-enum Output {
+enum Place {
     /// A standard stream, by its name.
     Stream(&'static str),
-    File(OpenFile),
+    File(Arc<LogFile>),
+    Syslog(config::SyslogReceiver),
 }
 
 /// The outcome of [`AccessLog::reopen`].
@@ -101,87 +64,102 @@ pub(crate) enum Reopened {
     /// The file had been moved or removed; a new one has been opened at its path.
     Anew,
     Same,
-    /// The log goes to standard output or standard error.
-    Stream,
-}
-
-/// The path and the identity of the open file.
-#[derive(Debug)]
-struct OpenFile {
-    path: PathBuf,
-    id: Mutex<FileId>,
+    /// The log does not go to a file.
+    NoFile,
 }
 
 impl AccessLog {
-    /// Opens the output and starts the writer.
-    pub(crate) fn open(format: LogFormat, output: &LogOutput) -> io::Result<Self> {
-        match output {
-            LogOutput::Stdout => Self::to_sink(format, Box::new(io::stdout()), Output::Stream("stdout")),
-            LogOutput::Stderr => Self::to_sink(format, Box::new(io::stderr()), Output::Stream("stderr")),
-            LogOutput::File(path) => {
-                let (file, id) = open_file(path)?;
-                let open = OpenFile { path: path.clone(), id: Mutex::new(id) };
-                Self::to_sink(format, Box::new(file), Output::File(open))
+    /// Opens the output and starts the writer. Keys and tokens in the places of `credentials` are masked. A log that runs already continues
+    /// to write, if its output stays the same.
+    ///
+    /// # Errors
+    /// A file cannot be opened. A receiver of syslog need not be there.
+    pub(crate) fn open(
+        settings: &config::AccessLog,
+        credentials: &[TokenPlace],
+        running: Option<&Self>,
+    ) -> io::Result<Self> {
+        let program = Program::new(settings, credentials);
+        if let Some(running) = running.filter(|running| running.0.output.place.is(settings)) {
+            if running.0.program == program {
+                return Ok(running.clone());
             }
+            return Ok(Self(Arc::new(Open { program, output: running.0.output.clone() })));
         }
+        let (sink, place): (Box<dyn Sink>, Place) = match &settings.output {
+            LogOutput::Stdout => (Box::new(Stream(Box::new(io::stdout()))), Place::Stream("stdout")),
+            LogOutput::Stderr => (Box::new(Stream(Box::new(io::stderr()))), Place::Stream("stderr")),
+            LogOutput::File(path) => {
+                let (file, sink) = LogFile::open(path, settings.rotate)?;
+                (Box::new(sink), Place::File(file))
+            }
+            LogOutput::Syslog(receiver) => {
+                (Box::new(SyslogSink::new(receiver.clone())), Place::Syslog(receiver.clone()))
+            }
+        };
+        let counts = running.map_or_else(Arc::default, |running| running.counts().clone());
+        Self::to_sink(program, sink, place, counts)
     }
 
-    fn to_sink(format: LogFormat, sink: Sink, output: Output) -> io::Result<Self> {
-        Ok(Self(Arc::new(Open { format, writer: Writer::start(sink)?, output })))
+    fn to_sink(program: Program, sink: Box<dyn Sink>, place: Place, counts: Arc<Counts>) -> io::Result<Self> {
+        let writer = Writer::start(sink, counts)?;
+        Ok(Self(Arc::new(Open { program, output: Arc::new(Output { writer, place }) })))
+    }
+
+    /// Returns the parts of an exchange that its entry needs.
+    pub(crate) fn capture(&self) -> &Capture {
+        self.0.program.capture()
     }
 
     /// Returns true if the output's path still leads to the file that is written to. It returns false after a rotation
-    /// has moved or removed the file, which then has to be opened again. Standard output and standard error are always
-    /// current.
+    /// has moved or removed the file, which then has to be opened again. Other outputs are always current.
     ///
     /// Reads the file system, so call it on the control plane.
+    #[cfg(test)]
     pub(crate) fn is_current(&self) -> bool {
-        let Output::File(file) = &self.0.output else { return true };
-        let id = *file.id.lock().unwrap_or_else(PoisonError::into_inner);
-        fs::metadata(&file.path).is_ok_and(|found| file_id(&found) == id)
+        match &self.0.output.place {
+            Place::File(file) => file.is_current(),
+            Place::Stream(_) | Place::Syslog(_) => true,
+        }
     }
 
     /// Reopens the log's file if it was moved or removed. New lines go to the new file, and no line is lost. Call it on
-    /// the control plane, like [`AccessLog::is_current`].
+    /// the control plane: it reads the file system.
     ///
     /// # Errors
     /// Returns an error if the file cannot be opened. Lines still go to the old one.
     pub(crate) fn reopen(&self) -> io::Result<Reopened> {
-        let Output::File(file) = &self.0.output else { return Ok(Reopened::Stream) };
-        if self.is_current() {
-            return Ok(Reopened::Same);
-        }
-        let (sink, id) = open_file(&file.path)?;
-        self.0.writer.redirect(Box::new(sink));
-        *file.id.lock().unwrap_or_else(PoisonError::into_inner) = id;
-        Ok(Reopened::Anew)
+        let Place::File(file) = &self.0.output.place else { return Ok(Reopened::NoFile) };
+        let is_other = file.reopen(|sink| self.0.output.writer.redirect(Box::new(sink)))?;
+        Ok(if is_other { Reopened::Anew } else { Reopened::Same })
     }
 
-    /// Returns the output as the configuration writes it: a path, `stdout` or `stderr`.
+    /// Returns the output as the configuration writes it: a path, `stdout`, `stderr` or a receiver.
     pub(crate) fn output(&self) -> String {
-        match &self.0.output {
-            Output::File(file) => file.path.display().to_string(),
-            Output::Stream(name) => (*name).to_owned(),
+        match &self.0.output.place {
+            Place::File(file) => file.path.display().to_string(),
+            Place::Stream(name) => (*name).to_owned(),
+            Place::Syslog(receiver) => LogOutput::Syslog(receiver.clone()).to_string(),
         }
     }
 
-    /// Returns true if both are clones of the same log.
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+    /// Returns true if both write to the same open output.
+    pub(crate) fn has_same_output(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0.output, &other.0.output)
     }
 
-    /// Appends a line. It never waits for the output. If this thread's buffer is full (1 MiB), or the log is closed,
-    /// the line is dropped and counted.
-    pub(crate) fn write(&self, record: &Entry<'_>) {
-        self.0.writer.append(|lines, calendar| match self.0.format {
-            LogFormat::Json => format::json(lines, calendar, record),
-            LogFormat::Common => format::common(lines, calendar, record),
-        });
+    /// Appends a line, if the log is about such a request. It never waits for the output. If this thread's buffer is full (1 MiB), or the
+    /// log is closed, the line is dropped and counted.
+    pub(crate) fn write(&self, entry: &Entry<'_>) {
+        let program = &self.0.program;
+        if program.keeps(entry) {
+            self.0.output.writer.append(|lines, calendars| program.line(lines, calendars, entry));
+        }
     }
 
-    /// Returns the number of lines that could not be written since the start.
-    pub(crate) fn dropped(&self) -> u64 {
-        self.0.writer.dropped()
+    /// Returns the counts of lines that could not be written since the start.
+    pub(crate) fn counts(&self) -> &Arc<Counts> {
+        self.0.output.writer.counts()
     }
 
     /// Writes the remaining lines and ends the writer. Returns true if that was done within `patience`.
@@ -189,39 +167,29 @@ impl AccessLog {
     /// Blocks the calling thread, so call it at the end of the process, after the last request. A log that a reload
     /// replaces is just dropped.
     pub(crate) fn close(&self, patience: Duration) -> bool {
-        self.0.writer.close(patience)
+        self.0.output.writer.close(patience)
     }
 }
 
-/// Checks that an output could be opened. Creates nothing.
-pub(crate) fn check_output(output: &LogOutput) -> io::Result<()> {
-    let LogOutput::File(path) = output else { return Ok(()) };
-    match fs::metadata(path) {
-        // Opening a FIFO for writing blocks until it has a reader.
-        Ok(found) if found.is_file() || found.is_dir() => {
-            OpenOptions::new().append(true).open(path).map(drop)
+impl Place {
+    /// Returns true if a log with these settings goes to the same place in the same way.
+    fn is(&self, settings: &config::AccessLog) -> bool {
+        match (self, &settings.output) {
+            (Self::Stream(name), LogOutput::Stdout) => *name == "stdout",
+            (Self::Stream(name), LogOutput::Stderr) => *name == "stderr",
+            (Self::File(file), LogOutput::File(path)) => file.path == *path && file.rotate == settings.rotate,
+            (Self::Syslog(receiver), LogOutput::Syslog(wanted)) => receiver == wanted,
+            _ => false,
         }
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-            let folder = folder.unwrap_or(Path::new("."));
-            Ok(access(folder, Access::WRITE_OK | Access::EXEC_OK)?)
-        }
-        Err(error) => Err(error),
     }
 }
 
-fn open_file(path: &Path) -> io::Result<(File, FileId)> {
-    let file = OpenOptions::new().append(true).create(true).open(path)?;
-    let id = file_id(&file.metadata()?);
-    Ok((file, id))
-}
-
-/// The identity of a file, independent of its name: device and inode.
-type FileId = (u64, u64);
-
-fn file_id(metadata: &Metadata) -> FileId {
-    (metadata.dev(), metadata.ino())
+/// Checks that an output could be opened. Creates and sends nothing.
+pub(crate) fn check_output(settings: &config::AccessLog) -> io::Result<()> {
+    match &settings.output {
+        LogOutput::File(path) => file::check(path, settings.rotate.is_some()),
+        LogOutput::Stdout | LogOutput::Stderr | LogOutput::Syslog(_) => Ok(()),
+    }
 }
 
 #[cfg(test)]

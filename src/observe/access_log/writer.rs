@@ -1,12 +1,14 @@
 //! The workers' line buffers, and the thread that writes them out.
 
-use std::io::{self, ErrorKind};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use super::calendar::Calendar;
+use super::calendar::Calendars;
+use super::program::Written;
+use super::sink::{Batch, Counts, Link, Loss, Sent, Sink, lines};
 use crate::observe::rate_limited_warning::RateLimitedWarning;
 
 /// The size of a thread's line buffer in bytes: some 3,000 lines, so that a hiccup of the disk drops none.
@@ -16,8 +18,11 @@ const BUFFER_BYTES_MAX: usize = 1024 * 1024;
 /// enough for a hundred lines per write at ten thousand requests a second.
 const GATHER: Duration = Duration::from_millis(10);
 
-/// The destination of the lines.
-pub(super) type Sink = Box<dyn io::Write + Send>;
+/// The time at the end of a log in which its last lines are sent to a receiver that is away.
+const ENDING: Duration = Duration::from_secs(2);
+
+/// The longest wait before such a receiver is tried again at the end of a log.
+const ENDING_WAIT: Duration = Duration::from_millis(50);
 
 /// The writing side of a log. Its thread ends when this is dropped, after the last line.
 #[derive(Debug)]
@@ -28,11 +33,9 @@ struct Shared {
     shards: Box<[Shard]>,
     /// True if the thread has been notified of new lines. It spares all workers but the first a wake-up.
     notified: AtomicBool,
-    /// True if no more lines are accepted: the log was closed, or its reader is gone.
-    closed: AtomicBool,
-    dropped: AtomicU64,
+    link: Link,
     /// The sink that replaces the present one, if any.
-    next_sink: Mutex<Option<Sink>>,
+    next_sink: Mutex<Option<Box<dyn Sink>>>,
     thread: OnceLock<Thread>,
     ended: Mutex<bool>,
     ended_now: Condvar,
@@ -46,17 +49,17 @@ struct Shard(Mutex<Lines>);
 #[derive(Default)]
 struct Lines {
     bytes: Vec<u8>,
-    calendar: Calendar,
+    calendars: Calendars,
 }
 
 impl Writer {
-    pub(super) fn start(sink: Sink) -> io::Result<Self> {
+    /// Starts the thread. It continues the counts of an earlier log.
+    pub(super) fn start(sink: Box<dyn Sink>, counts: Arc<Counts>) -> io::Result<Self> {
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let shared = Arc::new(Shared {
             shards: (0..=threads).map(|_| Shard::default()).collect(),
             notified: AtomicBool::new(false),
-            closed: AtomicBool::new(false),
-            dropped: AtomicU64::new(0),
+            link: Link { closed: AtomicBool::new(false), counts },
             next_sink: Mutex::new(None),
             thread: OnceLock::new(),
             ended: Mutex::new(false),
@@ -70,21 +73,21 @@ impl Writer {
     }
 
     /// Calls `format` to append a line to this thread's buffer.
-    pub(super) fn append(&self, format: impl FnOnce(&mut Vec<u8>, &mut Calendar) -> io::Result<()>) {
+    pub(super) fn append(&self, format: impl FnOnce(&mut Vec<u8>, &mut Calendars) -> Written) {
         self.0.append(format);
     }
 
     /// Switches to another sink, beginning with the next lines that are written out.
-    pub(super) fn redirect(&self, sink: Sink) {
+    pub(super) fn redirect(&self, sink: Box<dyn Sink>) {
         *lock(&self.0.next_sink) = Some(sink);
         // Wake the thread at once, so that the old sink is released without delay.
         self.0.notified.store(true, Ordering::Relaxed);
         self.0.wake();
     }
 
-    /// Returns the number of lines that could not be written.
-    pub(super) fn dropped(&self) -> u64 {
-        self.0.dropped()
+    /// Returns the counts of lines that are lost.
+    pub(super) fn counts(&self) -> &Arc<Counts> {
+        &self.0.link.counts
     }
 
     /// Stops accepting lines. Returns true if the remaining ones were written within `patience`.
@@ -103,20 +106,20 @@ impl Drop for Writer {
 }
 
 impl Shared {
-    fn append(&self, format: impl FnOnce(&mut Vec<u8>, &mut Calendar) -> io::Result<()>) {
+    fn append(&self, format: impl FnOnce(&mut Vec<u8>, &mut Calendars) -> Written) {
         let shard = self.shards.get(own_number() % self.shards.len());
-        let Some(shard) = shard.filter(|_| !self.closed.load(Ordering::Relaxed)) else {
-            return self.drop_lines(1);
+        let Some(shard) = shard.filter(|_| !self.link.is_closed()) else {
+            return self.link.counts.drop_lines(Loss::Closed, 1);
         };
         let mut lines = lock(&shard.0);
         if lines.bytes.len() >= BUFFER_BYTES_MAX {
-            return self.drop_lines(1);
+            return self.link.counts.drop_lines(Loss::Buffer, 1);
         }
-        let Lines { bytes, calendar } = &mut *lines;
-        let before = bytes.len();
-        if format(bytes, calendar).is_err() {
-            bytes.truncate(before);
-            self.drop_lines(1);
+        let Lines { bytes, calendars } = &mut *lines;
+        match format(bytes, calendars) {
+            Written::Whole => {}
+            Written::Cut => self.link.counts.cut_line(),
+            Written::TooLong => self.link.counts.drop_lines(Loss::TooLong, 1),
         }
         drop(lines);
         // The writer clears `notified` before it locks a buffer. A line that it missed was therefore appended under a
@@ -126,14 +129,10 @@ impl Shared {
         }
     }
 
-    fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
-    }
-
     /// Makes the thread write the remaining lines and end.
     fn end(&self) {
         // Release: a thread that sees this also sees the lines that were appended before.
-        self.closed.store(true, Ordering::Release);
+        self.link.closed.store(true, Ordering::Release);
         self.wake();
     }
 
@@ -143,72 +142,101 @@ impl Shared {
         }
     }
 
-    fn drop_lines(&self, count: u64) {
-        self.dropped.fetch_add(count, Ordering::Relaxed);
-    }
-
-    /// Runs the thread: waits for a line, lets more gather, writes them all.
-    fn run(&self, mut sink: Sink) {
+    /// Runs the thread: waits for a line, lets more gather, sends them all.
+    fn run(&self, mut sink: Box<dyn Sink>) {
         let warnings = RateLimitedWarning::every(Duration::from_secs(10));
-        let mut bytes = Vec::new();
-        let mut dropped = 0;
+        let mut batch = Batch::default();
+        let mut later = None;
+        let mut ending: Option<Instant> = None;
+        let mut dropped = self.link.counts.all_dropped();
         loop {
-            while !self.notified.load(Ordering::Relaxed) && !self.closed.load(Ordering::Relaxed) {
-                thread::park();
+            match later {
+                None => self.wait_for_lines(),
+                Some(later) => self.wait_until(later),
             }
-            self.gather();
-            let closed = self.closed.load(Ordering::Acquire);
+            let closed = self.link.closed.load(Ordering::Acquire);
             self.notified.store(false, Ordering::Relaxed);
             if let Some(next) = lock(&self.next_sink).take() {
                 sink = next;
             }
-            for shard in &self.shards {
-                std::mem::swap(&mut bytes, &mut lock(&shard.0).bytes);
-                self.write_out(&mut *sink, &bytes);
-                bytes.clear();
-            }
-            if self.dropped() != dropped && warnings.passes().is_some() {
+            later = self.send_out(&mut *sink, &mut batch);
+            let dropped_now = self.link.counts.all_dropped();
+            if dropped_now != dropped && warnings.passes().is_some() {
                 tracing::warn!(
-                    lines = self.dropped() - dropped,
+                    lines = dropped_now - dropped,
                     "access log lines were dropped: its output does not keep up or fails"
                 );
-                dropped = self.dropped();
+                dropped = dropped_now;
             }
-            if closed {
+            let now = Instant::now();
+            if closed && (later.is_none() || now >= *ending.get_or_insert(now + ENDING)) {
                 break;
             }
+        }
+        let buffered: u64 =
+            self.shards.iter().map(|shard| lines(&std::mem::take(&mut lock(&shard.0).bytes))).sum();
+        let lost = batch.give_up() + buffered;
+        self.link.counts.drop_lines(Loss::Output, lost);
+        if lost > 0 {
+            tracing::warn!(lines = lost, "the access log has ended before its output took the last lines");
         }
         *lock(&self.ended) = true;
         self.ended_now.notify_all();
     }
 
-    /// Waits until lines have had time to gather, or until the log is closed.
-    fn gather(&self) {
+    /// Sends what is left of the batch, and then each worker's lines. Returns a time if the sink wants to be tried again then; lines that it
+    /// does not take stay in their buffers.
+    fn send_out(&self, sink: &mut dyn Sink, batch: &mut Batch) -> Option<Instant> {
+        let mut shards = self.shards.iter();
+        loop {
+            if batch.is_empty() {
+                batch.refill(&mut lock(&shards.next()?.0).bytes);
+                continue;
+            }
+            match sink.send(batch, &self.link) {
+                Sent::All => {}
+                Sent::Later(later) => return Some(later),
+                Sent::Gone => {
+                    self.link.counts.drop_lines(Loss::Output, batch.give_up());
+                    if !self.link.closed.swap(true, Ordering::Relaxed) {
+                        tracing::warn!("the access log is off from now on: the reader of its output is gone");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits for the first line, or for the end of the log, and then until more lines have had time to gather.
+    fn wait_for_lines(&self) {
+        while !self.notified.load(Ordering::Relaxed) && !self.link.is_closed() {
+            thread::park();
+        }
         let until = Instant::now() + GATHER;
         while let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
-            if self.closed.load(Ordering::Relaxed) {
+            if self.link.is_closed() {
                 return;
             }
             thread::park_timeout(left);
         }
     }
 
-    fn write_out(&self, sink: &mut dyn io::Write, bytes: &[u8]) {
-        if bytes.is_empty() {
-            return;
-        }
-        let Err(error) = sink.write_all(bytes).and_then(|()| sink.flush()) else { return };
-        self.drop_lines(bytes.iter().map(|&byte| u64::from(byte == b'\n')).sum());
-        // A full disk may have room again later. A pipe whose reader is gone stays broken.
-        if error.kind() == ErrorKind::BrokenPipe && !self.closed.swap(true, Ordering::Relaxed) {
-            tracing::warn!("the access log is off from now on: the reader of its output is gone");
+    /// Waits until a time, or a moment if the log is closed.
+    fn wait_until(&self, time: Instant) {
+        let began = Instant::now();
+        loop {
+            let time = if self.link.is_closed() { time.min(began + ENDING_WAIT) } else { time };
+            let left = time.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            thread::park_timeout(left);
         }
     }
 }
 
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").field("dropped", &self.dropped).finish_non_exhaustive()
+        f.debug_struct("Shared").field("link", &self.link).finish_non_exhaustive()
     }
 }
 

@@ -31,6 +31,8 @@ pub(crate) use sharded::{Counter, ReasonCounts, Sharded, enter_worker, sum_reaso
 pub(crate) use stats::{CODE_CLASSES, DURATION_BOUNDS, ListenerStats, RouteStats, RouteTotals};
 pub(crate) use store::StoreReport;
 
+use crate::observe::access_log::{self, Loss};
+
 /// The media type of [`Scrape::render`]'s text, which Prometheus reads as well.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -57,8 +59,8 @@ pub(crate) struct Scrape {
     pub(crate) kept_body_bytes: u64,
     /// Request bodies that were not kept for lack of room.
     pub(crate) unkept_bodies: u64,
-    /// Access log lines that could not be written.
-    pub(crate) access_log_dropped: u64,
+    /// Lines of the access log that could not be written.
+    pub(crate) access_log: Arc<access_log::Counts>,
     /// Passwords that were compared with hashes, and those that wait for it.
     pub(crate) password_comparisons: (u64, u64),
     /// The table of `rate_limit`: its keys, those given up for others, and the requests that it had no room for.
@@ -161,10 +163,15 @@ impl Scrape {
             "Requests refused because the table of rate limits had only keys over their limits in their place",
             self.rate_limit_crowded,
         )?;
-        page.counter_of_all(
+        page.counter(
             "gateway_access_log_dropped_lines",
-            "Access log lines that could not be written",
-            self.access_log_dropped,
+            "Access log lines that could not be written, by reason",
+            Loss::ALL.map(|loss| ([("reason", loss.word())], self.access_log.dropped(loss))),
+        )?;
+        page.counter_of_all(
+            "gateway_access_log_cut_lines",
+            "Access log lines whose values were cut so that the line fits into a datagram",
+            self.access_log.cut(),
         )?;
         let (computed, queued) = self.password_comparisons;
         page.counter_of_all(

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::observe::access_log::Counts;
 
 fn scrape() -> Scrape {
     let process = Arc::new(ProcessStats::new(2));
@@ -48,12 +49,19 @@ fn scrape() -> Scrape {
         stores: vec![],
         kept_body_bytes: 5,
         unkept_bodies: 6,
-        access_log_dropped: 9,
+        access_log: lost_lines(),
         password_comparisons: (10, 11),
         rate_limit_keys: 10,
         rate_limit_evicted: 11,
         rate_limit_crowded: 12,
     }
+}
+
+fn lost_lines() -> Arc<Counts> {
+    let counts = Arc::new(Counts::default());
+    counts.drop_lines(Loss::Buffer, 9);
+    counts.cut_line();
+    counts
 }
 
 #[test]
@@ -69,7 +77,9 @@ fn every_count_appears_under_its_name_and_labels() {
         "gateway_config_reload_duration_seconds 0.03".to_owned(),
         "gateway_retry_kept_body_bytes 5".to_owned(),
         "gateway_retry_unkept_bodies_total 6".to_owned(),
-        "gateway_access_log_dropped_lines_total 9".to_owned(),
+        r#"gateway_access_log_dropped_lines_total{reason="buffer"} 9"#.to_owned(),
+        r#"gateway_access_log_dropped_lines_total{reason="too_long"} 0"#.to_owned(),
+        "gateway_access_log_cut_lines_total 1".to_owned(),
         "gateway_auth_basic_computations_total 10".to_owned(),
         "gateway_auth_basic_queued 11".to_owned(),
         "gateway_rate_limit_keys 10".to_owned(),

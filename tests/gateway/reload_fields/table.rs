@@ -49,6 +49,11 @@ fn edit(key: impl Into<String>, at: &str, old: impl Into<Value>, new: impl Into<
     place(key, path.trim_start_matches('.'), old, new)
 }
 
+/// An edit of a key of a section that is written as a whole, as it has no effect, or is wrong, without other keys.
+fn section(at: &str, key: &str, old: Value, new: Value) -> Edit {
+    place(format!("{at}.{key}"), at, old, new)
+}
+
 /// An edit of `key` at `path`.
 pub(super) fn place(key: String, path: &str, old: impl Into<Value>, new: impl Into<Value>) -> Edit {
     let pointer = format!("/{}", path.replace('.', "/"));
@@ -224,8 +229,49 @@ fn whole() -> Vec<Edit> {
     vec![
         edit("trusted_proxies", "", json!([]), json!(["127.0.0.1"])).shows(),
         edit("telemetry.access_log.format", "", "json", "common"),
+        edit("telemetry.access_log.format", "", "common", "text"),
+        edit("telemetry.access_log.fields", "", json!(null), json!(["time", "status"])),
+        edit("telemetry.access_log.only", "", json!(null), json!(["errors", "slow>1s"])),
+        edit("telemetry.access_log.sample", "", json!(null), 0.5),
+        edit("telemetry.access_log.mask.query", "", json!(null), json!(["token"])),
+        edit("telemetry.access_log.mask.headers", "", json!(null), json!(["x-key"])),
         edit("telemetry.access_log.output", "", "access.log", "other.log"),
-        edit("telemetry.access_log", "", json!({ "format": "common", "output": "other.log" }), "off"),
+        section("telemetry.access_log.rotate", "size", json!(null), json!({ "size": "1MiB" })),
+        section(
+            "telemetry.access_log.rotate",
+            "keep",
+            json!({ "size": "1MiB" }),
+            json!({ "size": "1MiB", "keep": 3 }),
+        ),
+        section("telemetry.access_log.rotate", "size", json!({ "size": "1MiB", "keep": 3 }), json!(null)),
+        edit("telemetry.access_log.output", "", "other.log", "syslog+udp://127.0.0.1:9"),
+        section("telemetry.access_log.syslog", "facility", json!(null), json!({ "facility": "local1" })),
+        section(
+            "telemetry.access_log.syslog",
+            "severity",
+            json!({ "facility": "local1" }),
+            json!({ "facility": "local1", "severity": "notice" }),
+        ),
+        section(
+            "telemetry.access_log.syslog",
+            "app_name",
+            json!({ "facility": "local1", "severity": "notice" }),
+            json!({ "facility": "local1", "severity": "notice", "app_name": "other" }),
+        ),
+        edit(
+            "telemetry.access_log",
+            "",
+            json!({
+                "format": "text",
+                "output": "syslog+udp://127.0.0.1:9",
+                "fields": ["time", "status"],
+                "only": ["errors", "slow>1s"],
+                "sample": 0.5,
+                "mask": { "query": ["token"], "headers": ["x-key"] },
+                "syslog": { "facility": "local1", "severity": "notice", "app_name": "other" },
+            }),
+            "off",
+        ),
         edit("shutdown.delay", "", "off", "1s"),
         edit("shutdown.drain", "", "30s", "31s"),
         edit("wasm.cache", "", "off", "compiled"),

@@ -104,11 +104,11 @@ impl<'a> Checker<'a> {
             },
             Value::Integer(integer) => match choice("integer") {
                 Some(schema) => self.integer(*integer, node, schema, &choices),
-                None => self.bare(node, "a number", &choices),
+                None => self.number(&integer.to_string(), node, &choices),
             },
             Value::Bool(_) if choice("boolean").is_some() => {}
             Value::Bool(bool) => self.bare(node, &format!("`{bool}`"), &choices),
-            Value::Float(_) => self.bare(node, "a number", &choices),
+            Value::Float(text) => self.number(text, node, &choices),
             Value::String(text) if node.written.is_some() => self.substituted(text, node, &choices),
             Value::String(text) => self.text(text, &choices),
         }

@@ -28,6 +28,19 @@ impl Checker<'_> {
         }
     }
 
+    /// Checks a number where fractions are permitted, and reports it elsewhere.
+    pub(super) fn number(&mut self, text: &str, node: &Node, choices: &[&Json]) {
+        let Some(schema) = choices.iter().find(|choice| string(choice, "type") == Some("number")) else {
+            return self.bare(node, "a number", choices);
+        };
+        let bound = |key: &str| schema.get(key).and_then(Json::as_f64).unwrap_or_default();
+        let (minimum, maximum) = (bound("minimum"), bound("maximum"));
+        // Infinity and the like are no numbers to Rust, as they are written in YAML.
+        if !text.parse().is_ok_and(|number: f64| (minimum..=maximum).contains(&number)) {
+            self.wrong(format!("{} must be a number from {minimum} to {maximum}", self.subject()), None);
+        }
+    }
+
     /// Reports a number or a switch in the wrong place: a text without its quotes or its unit.
     pub(super) fn bare(&mut self, node: &Node, found: &str, choices: &[&Json]) {
         let text = self.source.written(node);

@@ -1,5 +1,6 @@
 //! Checks of values that depend on each other: names without a meaning, settings without an effect.
 
+mod access_log;
 mod addresses;
 mod filter;
 mod forward_auth;
@@ -34,6 +35,7 @@ pub(crate) fn validate(config: &Config, kept: &Kept, source: &Source) -> Vec<Con
     route::validate(config, kept, &mut findings);
     policies::validate(config, kept, &mut findings);
     stores::validate(config, kept, &mut findings);
+    access_log::validate(config, &mut findings);
     if let Some(pool) = &config.defaults.pool {
         validate_pool(pool, &path!["defaults", "pool"], &mut findings);
     }

@@ -19,7 +19,7 @@ pub(crate) struct ApiKey {
     /// The field that has the key, such as `x-api-key`. Of `authorization`, the key is what follows the scheme.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) header: Option<HeaderName>,
-    /// The parameter of the query that has the key. Queries end up in logs: prefer a field.
+    /// The parameter of the query that has the key. Queries end up in logs of other programs: prefer a field.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) query: Option<ParameterName>,
     /// The cookie that has the key.

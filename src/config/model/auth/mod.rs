@@ -19,6 +19,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::values::header::HeaderName;
+use crate::config::values::token_place::TokenPlace;
 
 /// A way to know who calls. It has exactly one kind.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -51,6 +52,18 @@ pub(crate) struct AuthWay {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) identity_metrics: bool,
 }
+
+impl AuthWay {
+    /// Returns the parts of a request that have a key, a token or a code of the way, and that no log may show.
+    pub(crate) fn credentials(&self) -> impl Iterator<Item = TokenPlace> {
+        let code = self.oidc.as_ref().and_then(|_| CODE.parse().ok()).map(TokenPlace::Query);
+        let key = self.api_key.as_ref().and_then(ApiKey::place);
+        key.into_iter().chain(self.jwt.as_ref().map(|jwt| jwt.from.clone())).chain(code)
+    }
+}
+
+/// The parameter with which a provider sends people back (RFC 6749 §4.1.2).
+const CODE: &str = "code";
 
 /// Claims about a caller by their names, each with the request's field that gets its value.
 pub(crate) type ClaimsToHeaders = BTreeMap<String, HeaderName>;

@@ -142,6 +142,7 @@ impl<'a> Writer<'a> {
             return numbers[self.decide(numbers.len())].to_string();
         }
         match string(schema, "type") {
+            Some("number") => return ["0.5", "0", "1", "1.5", "-0.1"][self.decide(10).min(4)].to_owned(),
             Some("boolean") => return ["true", "false"][self.decide(2)].to_owned(),
             Some("integer") => {
                 let minimum = schema["minimum"].as_i64().unwrap_or(0);
@@ -163,6 +164,12 @@ impl<'a> Writer<'a> {
             "host-header" => &["preserve", "a.example:80"],
             "host-pattern" => &["a.example", "'*.example'"],
             "log-output" | "wasm-cache" => &["logs/a.log"],
+            "log-condition" => &["errors", "'slow>1s'", "'status>=400'"],
+            "log-field" => {
+                let own = crate::config::OwnField::ALL;
+                return own[self.count % own.len()].name().to_owned();
+            }
+            "log-tag" => &["gateway"],
             "method" => &["GET", "PURGE"],
             "peer-network" => &["10.0.0.0/8", "'::1'", "unix"],
             "path" => &["/a", "/"],

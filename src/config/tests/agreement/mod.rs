@@ -73,9 +73,9 @@ fn as_json(node: &Node) -> Json {
                 u64::try_from(*integer).map_or_else(|_| json!(*integer as f64), |integer| json!(integer))
             }
         },
-        // JSON has no infinity, so a validator sees some number.
+        // JSON has no infinity, so a validator sees some number, which is no fraction of one.
         Value::Float(text) => {
-            json!(text.parse().ok().filter(|number: &f64| number.is_finite()).unwrap_or(0.5))
+            json!(text.parse().ok().filter(|number: &f64| number.is_finite()).unwrap_or(1.5))
         }
         Value::String(text) => json!(text),
         Value::Sequence(items) => items.iter().map(as_json).collect(),

@@ -1,0 +1,280 @@
+//! The parts of a line: numbers, addresses and texts, in the notation of each format.
+
+use std::io::Write;
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// The client on a Unix socket, which has no address; as in nginx.
+const UNIX: &str = "unix:";
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+/// Marks the bytes that a JSON string does not have as they are, and those with which such a character may begin.
+static SPECIAL: [bool; 256] = {
+    let mut special = [false; 256];
+    let mut byte = 0;
+    while byte < special.len() {
+        #[allow(clippy::indexing_slicing, reason = "the loop ends at the length, and the compiler runs it")]
+        {
+            special[byte] = byte < 0x20 || matches!(byte as u8, b'"' | b'\\' | 0x7f | 0xc2 | 0xe2);
+        }
+        byte += 1;
+    }
+    special
+};
+
+fn is_special(byte: u8) -> bool {
+    SPECIAL.get(usize::from(byte)).is_none_or(|special| *special)
+}
+
+/// Appends a number.
+pub(super) fn number(line: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut unused = digits.len();
+    for digit in digits.iter_mut().rev() {
+        // Less than ten.
+        *digit = b'0' + (number % 10) as u8;
+        unused -= 1;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    line.extend_from_slice(digits.get(unused..).unwrap_or_default());
+}
+
+/// Appends a fraction of one as digits behind a point.
+pub(super) fn fraction<const DIGITS: usize>(line: &mut Vec<u8>, mut number: u32) {
+    let mut digits = [0; DIGITS];
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
+    line.push(b'.');
+    line.extend_from_slice(&digits);
+}
+
+/// Appends milliseconds, with three digits behind the point.
+pub(super) fn millis(line: &mut Vec<u8>, duration: Duration) {
+    number(line, u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
+    fraction::<3>(line, duration.subsec_micros() % 1000);
+}
+
+/// Appends the address of a client, or `unix:`.
+pub(super) fn address(line: &mut Vec<u8>, client: Option<IpAddr>) {
+    match client {
+        Some(IpAddr::V4(address)) => {
+            for (index, octet) in address.octets().into_iter().enumerate() {
+                if index > 0 {
+                    line.push(b'.');
+                }
+                number(line, octet.into());
+            }
+        }
+        // Writing to a vector does not fail.
+        Some(IpAddr::V6(address)) => drop(write!(line, "{address}")),
+        None => line.extend_from_slice(UNIX.as_bytes()),
+    }
+}
+
+/// Appends a text as JSON writes it, in quotes. Of a longer text it takes no more than `bytes_max` bytes.
+///
+/// Bytes that are not UTF-8 become U+FFFD. Besides what JSON requires, it escapes the other control characters and the line separators, so
+/// that the line is one line to every reader and controls no terminal.
+pub(super) fn json(line: &mut Vec<u8>, text: &[u8], bytes_max: usize) {
+    line.push(b'"');
+    let text = cut(text, bytes_max);
+    match std::str::from_utf8(text) {
+        Ok(text) => json_part(line, text),
+        Err(_) => {
+            for chunk in text.utf8_chunks() {
+                json_part(line, chunk.valid());
+                if !chunk.invalid().is_empty() {
+                    line.extend_from_slice("\u{fffd}".as_bytes());
+                }
+            }
+        }
+    }
+    line.push(b'"');
+}
+
+fn json_part(line: &mut Vec<u8>, text: &str) {
+    let mut rest = text.as_bytes();
+    while let Some(at) = rest.iter().position(|byte| is_special(*byte)) {
+        let (plain, special) = rest.split_at_checked(at).unwrap_or_default();
+        line.extend_from_slice(plain);
+        let length = match special {
+            [b'"', ..] => escaped(line, b"\\\"", 1),
+            [b'\\', ..] => escaped(line, b"\\\\", 1),
+            [b'\n', ..] => escaped(line, b"\\n", 1),
+            [b'\r', ..] => escaped(line, b"\\r", 1),
+            [b'\t', ..] => escaped(line, b"\\t", 1),
+            [byte @ (..0x20 | 0x7f), ..] => {
+                line.extend_from_slice(b"\\u00");
+                hex(line, &[*byte]);
+                1
+            }
+            // U+0080 to U+009F.
+            [0xc2, second @ 0x80..=0x9f, ..] => {
+                line.extend_from_slice(b"\\u00");
+                hex(line, &[*second]);
+                2
+            }
+            // U+2028 and U+2029.
+            [0xe2, 0x80, 0xa8, ..] => escaped(line, b"\\u2028", 3),
+            [0xe2, 0x80, 0xa9, ..] => escaped(line, b"\\u2029", 3),
+            [first, ..] => escaped(line, &[*first], 1),
+            [] => return,
+        };
+        rest = special.get(length..).unwrap_or_default();
+    }
+    line.extend_from_slice(rest);
+}
+
+/// Appends an escape, and returns the number of bytes that it stands for.
+fn escaped(line: &mut Vec<u8>, escape: &[u8], length: usize) -> usize {
+    line.extend_from_slice(escape);
+    length
+}
+
+/// Appends bytes as hexadecimal digits.
+pub(super) fn hex(line: &mut Vec<u8>, bytes: &[u8]) {
+    let digit = |value: u8| HEX.get(usize::from(value)).copied().unwrap_or(b'0');
+    line.extend(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]));
+}
+
+/// Appends a text as a value of logfmt: as it is, or as a JSON string if it has anything but visible ASCII, or a character that has a
+/// meaning there.
+pub(super) fn logfmt(line: &mut Vec<u8>, text: &[u8], bytes_max: usize) {
+    let is_plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'=' | b'\\');
+    if !text.is_empty() && text.len() <= bytes_max && text.iter().all(is_plain) {
+        line.extend_from_slice(text);
+    } else {
+        json(line, text, bytes_max);
+    }
+}
+
+/// Appends a text as Apache and nginx do: quotes, backslashes and everything that is not printable ASCII are `\xHH`, so that nothing a
+/// client sends can end the field or the line, or control a terminal.
+pub(super) fn apache(line: &mut Vec<u8>, text: &[u8], bytes_max: usize) {
+    apache_escaped(line, cut(text, bytes_max), |byte| matches!(byte, b'"' | b'\\' | ..b' ' | 0x7f..));
+}
+
+/// Does the same for a text that has no quotes around it, and so can have no spaces.
+pub(super) fn apache_word(line: &mut Vec<u8>, text: &[u8], bytes_max: usize) {
+    apache_escaped(line, cut(text, bytes_max), |byte| matches!(byte, b'"' | b'\\' | ..=b' ' | 0x7f..));
+}
+
+fn apache_escaped(line: &mut Vec<u8>, text: &[u8], has_escape: impl Fn(u8) -> bool) {
+    let mut rest = text;
+    while let Some(at) = rest.iter().position(|byte| has_escape(*byte)) {
+        let (plain, special) = rest.split_at_checked(at).unwrap_or_default();
+        line.extend_from_slice(plain);
+        let Some((byte, after)) = special.split_first() else { return };
+        // Writing to a vector does not fail.
+        drop(write!(line, "\\x{byte:02X}"));
+        rest = after;
+    }
+    line.extend_from_slice(rest);
+}
+
+/// Cuts a text after at most that many bytes, before a character that would be cut.
+fn cut(text: &[u8], bytes_max: usize) -> &[u8] {
+    let Some(cut) = text.get(..bytes_max).filter(|cut| cut.len() < text.len()) else { return text };
+    let is_inside = |at: &usize| text.get(*at).is_some_and(|byte| byte & 0xc0 == 0x80);
+    let end = (bytes_max.saturating_sub(3)..=bytes_max).rev().find(|at| !is_inside(at)).unwrap_or(bytes_max);
+    cut.get(..end).unwrap_or(cut)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut line = Vec::new();
+        write(&mut line);
+        String::from_utf8(line).unwrap()
+    }
+
+    #[test]
+    fn numbers_and_times_have_all_their_digits() {
+        for value in [0, 7, 10, 99, 100, 1024, u64::from(u32::MAX), u64::MAX] {
+            assert_eq!(written(|line| number(line, value)), value.to_string());
+        }
+        for (micros, expected) in [(0, "0.000"), (1, "0.001"), (1200, "1.200"), (61_000_001, "61000.001")] {
+            assert_eq!(written(|line| millis(line, Duration::from_micros(micros))), expected);
+        }
+        assert_eq!(written(|line| fraction::<6>(line, 42)), ".000042");
+    }
+
+    #[test]
+    fn addresses_are_printed_as_usual() {
+        for text in ["127.0.0.1", "255.10.0.9", "::1", "2001:db8::7", "::ffff:1.2.3.4"] {
+            assert_eq!(written(|line| address(line, Some(text.parse().unwrap()))), text);
+        }
+        assert_eq!(written(|line| address(line, None)), "unix:");
+    }
+
+    #[test]
+    fn text_has_the_escapes_of_its_format() {
+        for (text, in_json, in_logfmt, in_apache) in [
+            (&b"/a?b"[..], r#""/a?b""#, "/a?b", "/a?b"),
+            (b"", r#""""#, r#""""#, ""),
+            (b"a b", r#""a b""#, r#""a b""#, "a b"),
+            (b"/?a=1", r#""/?a=1""#, r#""/?a=1""#, "/?a=1"),
+            (b"\"\\", r#""\"\\""#, r#""\"\\""#, r"\x22\x5C"),
+            (
+                b"\n\r\t\x1b\0\x7f",
+                r#""\n\r\t\u001b\u0000\u007f""#,
+                r#""\n\r\t\u001b\u0000\u007f""#,
+                r"\x0A\x0D\x09\x1B\x00\x7F",
+            ),
+            ("é".as_bytes(), "\"é\"", "\"é\"", r"\xC3\xA9"),
+            ("\u{85}\u{a0}".as_bytes(), "\"\\u0085\u{a0}\"", "\"\\u0085\u{a0}\"", r"\xC2\x85\xC2\xA0"),
+            (
+                "\u{2028}\u{2029}\u{2030}".as_bytes(),
+                "\"\\u2028\\u2029\u{2030}\"",
+                "\"\\u2028\\u2029\u{2030}\"",
+                r"\xE2\x80\xA8\xE2\x80\xA9\xE2\x80\xB0",
+            ),
+            (b"a\xffb", "\"a\u{fffd}b\"", "\"a\u{fffd}b\"", r"a\xFFb"),
+        ] {
+            assert_eq!(written(|line| json(line, text, 99)), in_json);
+            assert_eq!(written(|line| logfmt(line, text, 99)), in_logfmt);
+            assert_eq!(written(|line| apache(line, text, 99)), in_apache);
+        }
+        assert_eq!(written(|line| apache_word(line, b"a b\"", 99)), r"a\x20b\x22");
+    }
+
+    #[test]
+    fn long_text_is_cut_between_characters() {
+        for (bytes_max, expected) in
+            [(11, "aé€𝄞"), (10, "aé€𝄞"), (9, "aé€"), (6, "aé€"), (5, "aé"), (2, "a"), (0, "")]
+        {
+            assert_eq!(std::str::from_utf8(cut("aé€𝄞".as_bytes(), bytes_max)), Ok(expected), "{bytes_max}");
+        }
+        assert_eq!(cut(&[0x80; 9], 4), [0x80; 4]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_one_that_the_readers_of_its_format_get_back(text: Vec<u8>, bytes_max in 0_usize..40) {
+            let lossy = String::from_utf8_lossy(&text);
+            for write in [json, logfmt] {
+                let line = written(|line| write(line, &text, usize::MAX));
+                prop_assert!(!line.chars().any(|char| char.is_control() || "\u{2028}\u{2029}".contains(char)), "{line:?}");
+                if line.starts_with('"') {
+                    prop_assert_eq!(serde_json::from_str::<String>(&line).unwrap(), lossy.as_ref());
+                } else {
+                    prop_assert_eq!(&line, lossy.as_ref());
+                }
+                let short = written(|line| write(line, &text, bytes_max));
+                prop_assert!(!short.starts_with('"') || serde_json::from_str::<String>(&short).is_ok());
+            }
+            let line = written(|line| apache(line, &text, usize::MAX));
+            prop_assert!(line.bytes().all(|byte| (b' '..0x7f).contains(&byte) && byte != b'"'));
+        }
+    }
+}

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use support::serde_json::{Value, from_slice};
-use support::{Certificates, Gateway, unused_address};
+use support::{Certificates, Gateway, private_folder, unused_address};
 
 use crate::reload_fields::NOTHING;
 use crate::reloading::{BASE, answering, check, file, post, replace, start};
@@ -183,7 +183,7 @@ async fn check_diff_predicts_the_reload() {
 async fn between_two_files_the_content_of_certificates_counts() {
     let certificates = Certificates::new();
     let [one, two] = [(); 2].map(|()| certificates.server(&["a.test"]));
-    let folder = tempfile::tempdir().unwrap();
+    let folder = private_folder();
     for (name, identity) in [("one", &one), ("two", &two)] {
         let here = folder.path().join(name);
         fs::create_dir(&here).unwrap();
@@ -199,7 +199,7 @@ async fn between_two_files_the_content_of_certificates_counts() {
 
 #[tokio::test]
 async fn check_diff_lists_filters_and_the_routes_that_change_theirs() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = private_folder();
     fs::write(folder.path().join("nothing.wasm"), wat::parse_str(NOTHING).unwrap()).unwrap();
     let write = |name: &str, filters: &str, used: &str| {
         let file = folder.path().join(name);

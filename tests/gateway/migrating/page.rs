@@ -1,6 +1,7 @@
 //! The blocks of docs/migrating.md, and the files that they name.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 
 use support::Certificates;
 use tempfile::TempDir;
@@ -90,7 +91,11 @@ pub(super) fn folder_of(authority: &Certificates) -> TempDir {
     for (path, content) in files(authority) {
         let path = folder.path().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, content).unwrap();
+        let is_key = path.extension().is_some_and(|extension| extension == "key");
+        fs::write(&path, content).unwrap();
+        if is_key {
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        }
     }
     folder
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::SystemTime;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType,
@@ -16,6 +17,8 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use tempfile::TempDir;
+
+use crate::private_folder;
 
 /// A certificate authority with a temporary folder for the certificates that it signs.
 #[derive(Debug)]
@@ -69,7 +72,7 @@ impl Certificates {
     }
 
     fn of(issuer: Issuer<'static, KeyPair>, certificate: &rcgen::Certificate, is_intermediate: bool) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = private_folder();
         fs::write(folder.path().join("ca.pem"), certificate.pem()).unwrap();
         let authority = certificate.der().clone();
         Self { folder, issuer, authority, is_intermediate, issued: AtomicUsize::new(1) }
@@ -129,6 +132,15 @@ impl Certificates {
         self.issue(names, |params| {
             params.not_before = date_time_ymd(2000, 1, 1);
             params.not_after = date_time_ymd(2001, 1, 1);
+        })
+    }
+
+    /// Returns a server's certificate that is valid between two times.
+    #[must_use]
+    pub fn valid_between(&self, names: &[&str], from: SystemTime, until: SystemTime) -> Identity {
+        self.issue(names, |params| {
+            params.not_before = from.into();
+            params.not_after = until.into();
         })
     }
 

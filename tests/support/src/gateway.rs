@@ -11,7 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::captured::Captured;
-use crate::{Client, PATIENCE, Response, wait_for, wait_until, within};
+use crate::{Client, PATIENCE, Response, private_folder, wait_for, wait_until, within};
 
 /// A running gateway with its own folder for the configuration. It is killed when dropped.
 ///
@@ -382,7 +382,7 @@ impl GatewayBuilder {
     }
 
     fn folder(&self) -> TempDir {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = private_folder();
         fs::write(folder.path().join("gateway.yaml"), filled(&self.config, &self.values)).unwrap();
         for (path, content) in &self.files {
             let path = folder.path().join(path);

@@ -16,6 +16,7 @@ mod parameters;
 mod path;
 mod paths;
 mod query;
+mod shadowed;
 mod specificity;
 
 use std::cmp::Reverse;
@@ -25,6 +26,7 @@ use host::HostIndex;
 use http::Method;
 pub(crate) use parameters::Parameters;
 use paths::Rank;
+pub(crate) use shadowed::{Shadowed, shadowed};
 pub(crate) use specificity::Specificity;
 use specificity::{HostSpecificity, PathSpecificity};
 
@@ -94,11 +96,7 @@ impl<T> Router<T> {
             let RouteMatch { matches, .. } = &written;
             let conditions = Conditions::new(&written);
             let path = matches.path_match();
-            let specificity = Specificity {
-                host: HostSpecificity::of(matches.host.as_ref()),
-                path: PathSpecificity::of(path),
-                conditions: conditions.count(),
-            };
+            let specificity = specificity(matches, &conditions);
             let template =
                 if let PathMatch::Template(template) = path { Some(template.clone()) } else { None };
             (written.matches, Route { specificity, conditions, template, value })
@@ -130,6 +128,15 @@ impl<T> Router<T> {
     /// Returns the routes with their specificity, in the order of precedence.
     pub(crate) fn routes(&self) -> impl Iterator<Item = (Specificity, &T)> {
         self.routes.iter().map(|route| (route.specificity, &route.value))
+    }
+}
+
+/// Returns the specificity of a match with these conditions.
+fn specificity(matches: &Match, conditions: &Conditions) -> Specificity {
+    Specificity {
+        host: HostSpecificity::of(matches.host.as_ref()),
+        path: PathSpecificity::of(matches.path_match()),
+        conditions: conditions.count(),
     }
 }
 

@@ -4,7 +4,7 @@ use crate::config::values::path::PathTemplate;
 use crate::config::values::template::Piece;
 
 /// Returns the segments of a path: the parts between its slashes, after the first slash.
-pub(super) fn path_segments(path: &str) -> impl Iterator<Item = &str> {
+pub(super) fn path_segments(path: &str) -> impl Iterator<Item = &str> + Clone {
     let mut rest = Some(path.strip_prefix('/').unwrap_or(path));
     std::iter::from_fn(move || {
         let (segment, after) = split_segment(rest?);

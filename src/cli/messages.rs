@@ -11,8 +11,8 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
 use super::stdout;
-use crate::config::ConfigErrors;
 use crate::config::values::printable::printable_lines;
+use crate::config::{ConfigError, ConfigErrors, ConfigWarnings, Severity};
 
 /// The option that selects the format, for command lines that clap rejects.
 const OPTION: &str = "--log-format";
@@ -85,7 +85,7 @@ pub fn usage(message: &str, print: impl FnOnce()) {
 }
 
 /// Prints a warning on standard error.
-pub fn warning(message: &str) {
+pub(crate) fn warning(message: &str) {
     to_stderr(&if is_json() {
         json_line("WARN", message, &Value::Null)
     } else {
@@ -107,21 +107,46 @@ pub fn text(text: &str) {
 /// set. JSON has a line for each error.
 pub(crate) fn config_errors(errors: &ConfigErrors) {
     if !is_json() {
-        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        return to_stderr(&errors.render(io::stderr().is_terminal() && !no_color));
+        return to_stderr(&errors.render(is_coloured()));
     }
     let (shown, more) = errors.shown();
-    let lines = shown.iter().map(|error| {
-        let (line, column) = error.position().unzip();
-        let fields =
-            json!({ "file": error.place_name(), "line": line, "column": column, "help": error.advice() });
-        json_line("ERROR", error.message(), &fields)
-    });
-    let mut text: String = lines.collect();
+    let mut text: String = shown.iter().map(finding_line).collect();
     if more > 0 {
         text.push_str(&json_line("ERROR", &format!("and {more} more errors"), &Value::Null));
     }
     to_stderr(&text);
+}
+
+/// Prints the warnings of a configuration in the same way.
+pub(crate) fn config_warnings(warnings: &ConfigWarnings) {
+    if !is_json() {
+        return to_stderr(&warnings.render(is_coloured()));
+    }
+    let (shown, more) = warnings.shown();
+    let mut text: String = shown.into_iter().map(finding_line).collect();
+    text.extend(more.map(|more| json_line("WARN", &format!("and {more}"), &Value::Null)));
+    to_stderr(&text);
+}
+
+fn is_coloured() -> bool {
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    io::stderr().is_terminal() && !no_color
+}
+
+fn finding_line(finding: &ConfigError) -> String {
+    let position = finding.position();
+    let fields = json!({
+        "code": finding.code().as_str(),
+        "file": finding.place_name(),
+        "line": position.map(|position| position.line),
+        "column": position.map(|position| position.column),
+        "help": finding.advice(),
+    });
+    let level = match finding.code().severity() {
+        Severity::Error => "ERROR",
+        Severity::Warning => "WARN",
+    };
+    json_line(level, finding.message(), &fields)
 }
 
 fn is_json() -> bool {

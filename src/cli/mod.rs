@@ -20,6 +20,7 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ErrorKind};
 use clap::{CommandFactory as _, Parser, Subcommand};
 
+use crate::config::is_standard_input;
 use crate::filter::engine::compiler::{SUBCOMMAND, compile_for_parent, compile_in_children};
 
 /// The end of `gateway --help`.
@@ -109,6 +110,14 @@ impl Cli {
     /// Rejects a configuration file that is named twice, or for a command that reads none.
     fn checked(self) -> Result<Self, clap::Error> {
         let Some(command) = &self.command else { return Ok(self) };
+        if let Command::Check(args) = command
+            && args.stdin_name.is_some()
+            && !is_standard_input(self.file())
+        {
+            let message =
+                "`--stdin-name` is for the standard input: write `gateway check - --stdin-name FILE`";
+            return Err(Self::command().error(ErrorKind::ArgumentConflict, message));
+        }
         let takes_no_other = match command {
             Command::Check(args) => args.file.is_some() || args.config.is_some(),
             Command::Health(args) => args.config.is_some() || args.admin.is_some(),
@@ -220,6 +229,8 @@ mod tests {
             &["-c", "a.yaml", "health", "-c", "b.yaml"],
             &["-c", "a.yaml", "health", "--admin", "127.0.0.1:9901"],
             &["-c", "a.yaml", "filter", "new", "a"],
+            &["check", "a.yaml", "--stdin-name", "b.yaml"],
+            &["check", "--stdin-name", "b.yaml"],
         ] {
             assert_eq!(parse(args).unwrap_err().kind(), ErrorKind::ArgumentConflict, "{args:?}");
         }

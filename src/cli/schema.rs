@@ -1,8 +1,8 @@
-//! `gateway schema`: prints the keys of a configuration, for editors and for people.
+//! `gateway schema`: prints the keys of a configuration, for editors and for people, and the schema of reports.
 
 use std::process::ExitCode;
 
-use super::output;
+use super::{check, output};
 use crate::config;
 
 /// Prints the JSON Schema of the configuration, made from its types.
@@ -21,6 +21,8 @@ pub(crate) enum SchemaFormat {
     Json,
     /// The reference of all keys.
     Markdown,
+    /// The JSON Schema of the report of `gateway check --format json`.
+    CheckReport,
 }
 
 /// Prints the schema on standard output.
@@ -33,6 +35,7 @@ fn text(format: SchemaFormat) -> String {
     match format {
         SchemaFormat::Json => format!("{:#}\n", config::json_schema()),
         SchemaFormat::Markdown => config::markdown(),
+        SchemaFormat::CheckReport => format!("{:#}\n", check::report_schema()),
     }
 }
 
@@ -56,6 +59,11 @@ mod tests {
     #[test]
     fn the_schema_in_docs_is_current() {
         assert!(is_current("gateway.schema.json", SchemaFormat::Json), "run the tests with BLESS=1");
+    }
+
+    #[test]
+    fn the_schema_of_reports_in_docs_is_current() {
+        assert!(is_current("check.schema.json", SchemaFormat::CheckReport), "run the tests with BLESS=1");
     }
 
     #[test]

@@ -11,11 +11,12 @@ mod reference;
 mod tests;
 pub(crate) mod values;
 
-pub(crate) use self::load::error::{ConfigError, ConfigErrors};
+pub(crate) use self::load::code::{Code, Severity};
+pub(crate) use self::load::error::{ConfigError, ConfigErrors, ConfigWarning, ConfigWarnings};
 pub(crate) use self::load::schema::json_schema;
 pub(crate) use self::load::source::Source;
-pub(crate) use self::load::unused::warnings;
-pub(crate) use self::load::{Loaded, display_name, load, load_admin};
+pub(crate) use self::load::warnings::warnings;
+pub(crate) use self::load::{Loaded, display_name, is_standard_input, load, load_admin, standard_input};
 #[cfg(test)]
 pub(crate) use self::load::{parse, parse_with};
 pub(crate) use self::model::access_log::{AccessLog, LogConditions, LogFormat, Rotate, Syslog};

@@ -7,6 +7,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
 use crate::config::ConfigError;
+use crate::config::load::code::Code;
 
 /// The time limit for reading the files and building from them. Ten thousand routes take a fifth of a second. A module
 /// of 25 MiB takes some twenty seconds of CPU time to compile, and competes with the workers for it.
@@ -32,7 +33,7 @@ impl BlockingThread {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, ConfigError> {
-        let cannot = |why: &str| ConfigError::new(format!("cannot reload: {why}"));
+        let cannot = |why: &str| ConfigError::new(Code::System, format!("cannot reload: {why}"));
         let Ok(permit) = self.0.clone().try_acquire_owned() else {
             return Err(cannot("reading the files for an earlier reload has not ended yet"));
         };

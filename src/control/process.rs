@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
+use crate::config::load::code::Code;
 use crate::config::load::files::Files;
-use crate::config::{Config, ConfigError, ConfigErrors};
+use crate::config::{Config, ConfigError, ConfigErrors, ConfigWarnings};
 use crate::control::admin::{AdminState, Readiness, ReloadRequests};
 use crate::control::blocking::BlockingThread;
 use crate::control::compile::generation::{Generation, Next, Purpose};
@@ -57,10 +58,10 @@ pub(crate) struct Prepared {
 
 /// Reads a configuration and builds everything that it describes, without binding anything. A `text` that is not on
 /// disk stands in for the content of `file`; other files are still read, relative to its folder.
-pub(crate) fn prepare(purpose: Purpose, file: &Path, text: Option<&str>) -> Result<Prepared, ConfigErrors> {
+pub(crate) fn prepare(purpose: Purpose, file: &Path, text: Option<&[u8]>) -> Result<Prepared, ConfigErrors> {
     let files = Files::new();
     if let Some(text) = text {
-        files.give(file, text.as_bytes());
+        files.give(file, text);
     }
     let (mut channels, mut pool_commands) = (WorkerChannels::default(), Vec::new());
     let open = |workers| {
@@ -78,16 +79,20 @@ impl Prepared {
         &self.next.generation.loaded.config
     }
 
-    /// Returns a sentence for each unused declaration, and for each redirect that leads to itself.
-    pub(crate) fn warnings(&self) -> &[String] {
+    pub(crate) fn warnings(&self) -> &ConfigWarnings {
         &self.next.generation.warnings
     }
 
-    /// Returns the changes that a reload with another file would make if this were the active configuration.
-    pub(crate) fn changes_to(self, file: &Path) -> Result<Changes, ConfigErrors> {
+    /// Returns the changes that a reload with another file would make if this were the active configuration. A `text` has
+    /// the meaning that it has for [`prepare`].
+    pub(crate) fn changes_to(self, file: &Path, text: Option<&[u8]>) -> Result<Changes, ConfigErrors> {
+        let files = Files::new();
+        if let Some(text) = text {
+            files.give(file, text);
+        }
         let Self { next, plan, channels, .. } = self;
         let running = Generation { listeners: plan.unbound(), ..next.generation };
-        let (next, _) = Next::build(Purpose::Check, file, &Files::new(), |_| channels, Some(&running))?;
+        let (next, _) = Next::build(Purpose::Check, file, &files, |_| channels, Some(&running))?;
         Ok(next.generation.changes)
     }
 }
@@ -118,7 +123,7 @@ pub(crate) fn run(
         };
         let prepared = prepared.unwrap_or_else(|error| match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
-            Err(error) => Err(ConfigError::new(format!("cannot start: {error}")).into()),
+            Err(error) => Err(ConfigError::new(Code::System, format!("cannot start: {error}")).into()),
         })?;
         control(prepared, signals, manager, announce).await
     });

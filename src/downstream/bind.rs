@@ -7,6 +7,7 @@ use std::net::{SocketAddr, TcpListener};
 use socket2::SockFilter;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
+use crate::config::load::code::Code;
 use crate::config::{ConfigError, Loaded, Segment};
 
 /// The number of connections that the kernel keeps until they are accepted. The kernel's own limit applies if it is lower.
@@ -116,7 +117,10 @@ pub(crate) fn cannot_bind(
         io::ErrorKind::AddrNotAvailable => "this machine does not have that address: write one of its own",
         _ => "write another address",
     };
-    loaded.source.error(place, format!("cannot listen on this address: {error}")).help(help)
+    loaded
+        .source
+        .error(Code::AddressUnavailable, place, format!("cannot listen on this address: {error}"))
+        .help(help)
 }
 
 fn open(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {

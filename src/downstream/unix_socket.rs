@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use super::bind::BACKLOG;
+use crate::config::load::code::Code;
 use crate::config::{ConfigError, FileMode, Loaded, Segment, UnixSocket};
 
 /// The reason why a Unix socket cannot be listened on.
@@ -43,7 +44,10 @@ impl UnixBindError {
                 _ => "write another path",
             },
         };
-        loaded.source.error(place, format!("cannot listen on this address: {self}")).help(help)
+        loaded
+            .source
+            .error(Code::AddressUnavailable, place, format!("cannot listen on this address: {self}"))
+            .help(help)
     }
 }
 

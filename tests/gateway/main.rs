@@ -25,6 +25,7 @@ mod balancing;
 mod breaker;
 mod broken_upstreams;
 mod check_diff;
+mod check_report;
 mod client_addresses;
 mod command_line;
 mod config;

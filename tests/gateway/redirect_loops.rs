@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use support::serde_json::{Value, from_slice};
 use support::{Certificates, Identity, run_to_exit};
 
 use crate::{PROGRAM, gateway};
@@ -24,10 +25,20 @@ async fn warnings(identity: &Identity, ports: [u16; 2], routes: &str) -> Vec<Str
     let file = folder.path().join("gateway.yaml");
     let routes = routes.split('\n').map(|route| format!("  - {{ {route} }}\n"));
     fs::write(&file, listeners(identity, ports) + &routes.collect::<String>()).unwrap();
-    let output = run_to_exit(PROGRAM, &["check", &file.display().to_string()]).await;
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success(), "{stderr}");
-    stderr.lines().map(|line| line.strip_prefix("warning: the route ").unwrap().to_owned()).collect()
+    let output = run_to_exit(PROGRAM, &["check", &file.display().to_string(), "--format", "json"]).await;
+    assert!(output.status.success(), "{output:?}");
+    let report: Value = from_slice(&output.stdout).unwrap();
+    let loops = report["findings"].as_array().unwrap().iter().filter(|one| one["code"] == "redirect-loop");
+    let text = |one: &Value, key: &str| one[key].as_str().unwrap().to_owned();
+    loops
+        .map(|one| {
+            format!(
+                "{}; {}",
+                text(one, "message").strip_prefix("the route ").unwrap(),
+                text(one, "suggestion")
+            )
+        })
+        .collect()
 }
 
 const TO_HTTPS: &str =
@@ -114,6 +125,6 @@ async fn start_and_reload_warn_of_a_redirect_loop_once() {
         .map(|n| format!("  - {{ name: r{n}, match: {{ path: /{n} }}, redirect: {{ to: /{n} }} }}\n"))
         .collect();
     gateway.reload(&config(&(one.to_owned() + &many))).await;
-    gateway.wait_for_log("6 more routes redirect requests to themselves").await;
-    assert_eq!(warned().len(), 1 + 19 + 1, "{:?}", warned());
+    gateway.wait_for_log("there are 5 more warnings like these; `gateway check` lists them").await;
+    assert_eq!(warned().len(), 1 + 20, "{:?}", warned());
 }

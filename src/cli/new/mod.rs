@@ -52,7 +52,7 @@ pub(crate) fn run(args: &NewArgs) -> ExitCode {
     let is_printed = args.output == Path::new(STANDARD_OUTPUT);
     // A configuration named `-` would be read from standard input.
     let name = if is_printed { Path::new("gateway.yaml") } else { &args.output };
-    if let Err(errors) = prepare(Purpose::Check, name, Some(&file.text)) {
+    if let Err(errors) = prepare(Purpose::Check, name, Some(file.text.as_bytes())) {
         messages::config_errors(&errors);
         return ExitCode::FAILURE;
     }

@@ -1,16 +1,21 @@
-//! Errors of a configuration: message, place in the file, and advice.
+//! Errors and warnings of a configuration: code, message, place in the file, and advice.
 
 use std::cmp::Ordering;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::code::{Code, Severity};
 use super::shortened::shortened;
-use super::text_file::{Excerpt, TextFile};
+use super::text_file::{Excerpt, Position, TextFile};
 use crate::config::values::printable::printable;
 
 /// The number of errors that are printed. More of them nearly always have one cause, which the first ones show.
 const SHOWN_MAX: usize = 100;
+
+/// The number of warnings with the same code that are printed.
+const LIKE_MAX: usize = 20;
 
 /// The place of an error.
 #[derive(Clone, Debug)]
@@ -36,16 +41,20 @@ impl Place {
 /// An error of a configuration.
 #[derive(Clone, Debug)]
 pub(crate) struct ConfigError {
+    code: Code,
     place: Option<Place>,
     message: String,
     help: Option<String>,
     is_transient: bool,
+    /// True if the line of the error may have a secret, so that no excerpt is shown.
+    is_hidden: bool,
 }
 
 impl ConfigError {
     /// Creates an error without a place, such as a file that cannot be read.
-    pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { place: None, message: message.into(), help: None, is_transient: false }
+    pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self { code, place: None, message, help: None, is_transient: false, is_hidden: false }
     }
 
     /// Adds the advice: a few words, beginning in lower case. Long quotes in it are cut.
@@ -60,11 +69,21 @@ impl ConfigError {
         self
     }
 
+    /// Leaves the line of the error out of texts, because it may have a secret.
+    pub(crate) fn without_excerpt(mut self) -> Self {
+        self.is_hidden = true;
+        self
+    }
+
     /// Adds the place. Long quotes in the message are cut.
     pub(crate) fn at(mut self, place: Place) -> Self {
         self.message = shortened(self.message);
         self.place = Some(place);
         self
+    }
+
+    pub(crate) fn code(&self) -> Code {
+        self.code
     }
 
     /// Returns the mistake in one line.
@@ -81,11 +100,10 @@ impl ConfigError {
         self.help.as_deref()
     }
 
-    /// Returns line and column, both from 1, if the error has a place in a file.
-    pub(crate) fn position(&self) -> Option<(usize, usize)> {
+    /// Returns the position, if the error has a place in a file.
+    pub(crate) fn position(&self) -> Option<Position> {
         let Some(Place::File(file, span)) = &self.place else { return None };
-        let excerpt = file.locate(span);
-        Some((excerpt.line, excerpt.column))
+        Some(file.position(span))
     }
 
     /// Returns the number of places in the error's file that were located so far.
@@ -101,9 +119,13 @@ impl ConfigError {
     }
 
     fn render(&self, style: &Style) -> String {
-        let Style { error, frame, plain } = style;
+        let Style { frame, plain, .. } = style;
+        let (word, error) = match self.code.severity() {
+            Severity::Error => ("error", style.error),
+            Severity::Warning => ("warning", style.warning),
+        };
         // Any of it may come from the file, its name or a variable.
-        let title = format!("{error}error{plain}: {}\n", printable(&self.message));
+        let title = format!("{error}{word}{plain}: {}\n", printable(&self.message));
         let help = self.help.as_deref().map(printable);
         let advice = help.as_ref().map(|help| format!("  {frame}={plain} {help}\n")).unwrap_or_default();
         let (text, span) = match &self.place {
@@ -111,6 +133,10 @@ impl ConfigError {
             Some(Place::Object { name, field }) => {
                 let (name, field) = (printable(name), printable(field));
                 return format!("{title}  {frame}-->{plain} {name}, {field}\n{advice}");
+            }
+            Some(Place::File(text, span)) if self.is_hidden => {
+                let (file, Position { line, column, .. }) = (printable(text.name()), text.position(span));
+                return format!("{title}  {frame}-->{plain} {file}:{line}:{column}\n{advice}");
             }
             Some(Place::File(text, span)) => (text, span),
         };
@@ -163,13 +189,19 @@ impl fmt::Display for ConfigError {
 /// Terminal escapes around the parts of an error.
 struct Style {
     error: &'static str,
+    warning: &'static str,
     frame: &'static str,
     plain: &'static str,
 }
 
 impl Style {
-    const PLAIN: Self = Self { error: "", frame: "", plain: "" };
-    const COLOUR: Self = Self { error: "\x1b[1;31m", frame: "\x1b[1;34m", plain: "\x1b[0m" };
+    const PLAIN: Self = Self { error: "", warning: "", frame: "", plain: "" };
+    const COLOUR: Self =
+        Self { error: "\x1b[1;31m", warning: "\x1b[1;33m", frame: "\x1b[1;34m", plain: "\x1b[0m" };
+
+    const fn new(colour: bool) -> Self {
+        if colour { Self::COLOUR } else { Self::PLAIN }
+    }
 }
 
 /// All errors of a configuration in the order of the file; at least one.
@@ -210,7 +242,7 @@ impl ConfigErrors {
 
     /// Returns all errors as text for people, with or without terminal colours.
     pub(crate) fn render(&self, colour: bool) -> String {
-        let style = if colour { Style::COLOUR } else { Style::PLAIN };
+        let style = Style::new(colour);
         let (shown, more) = self.shown();
         let shown: Vec<String> = shown.iter().map(|error| error.render(&style)).collect();
         let mut text = shown.join("\n");
@@ -237,6 +269,79 @@ impl From<ConfigError> for ConfigErrors {
     }
 }
 
+/// A part of a valid configuration that is probably a mistake, or will be one soon.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ConfigWarning(ConfigError);
+
+impl ConfigWarning {
+    /// Takes the parts of an error, whose code must be that of a warning.
+    pub(super) fn new(finding: ConfigError) -> Self {
+        debug_assert_eq!(finding.code.severity(), Severity::Warning);
+        Self(finding)
+    }
+
+    /// Returns code, message, place and advice.
+    pub(crate) fn finding(&self) -> &ConfigError {
+        &self.0
+    }
+}
+
+/// The warnings of a configuration in the order of the file.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ConfigWarnings(Vec<ConfigWarning>);
+
+impl ConfigWarnings {
+    /// Returns the warnings in the order of the file.
+    pub(crate) fn new(mut warnings: Vec<ConfigWarning>) -> Self {
+        warnings.sort();
+        warnings.dedup();
+        Self(warnings)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &ConfigWarning> {
+        self.0.iter()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Removes the warnings with one of these codes.
+    pub(crate) fn allow(&mut self, codes: &[String]) {
+        self.0.retain(|warning| !codes.iter().any(|code| code == warning.0.code.as_str()));
+    }
+
+    /// Returns the warnings that `before` does not have, at any place: one moves with each line that is added above it.
+    pub(crate) fn fresh(&self, before: &Self) -> Self {
+        let known: HashSet<(Code, &str)> =
+            before.iter().map(|warning| (warning.0.code, warning.0.message())).collect();
+        let is_fresh = |warning: &&ConfigWarning| !known.contains(&(warning.0.code, warning.0.message()));
+        Self(self.iter().filter(is_fresh).cloned().collect())
+    }
+
+    /// Returns the warnings to print, at most 20 with the same code, and a sentence about those that are left out.
+    pub(crate) fn shown(&self) -> (Vec<&ConfigError>, Option<String>) {
+        let mut counts: HashMap<Code, usize> = HashMap::new();
+        let is_shown = |warning: &&ConfigWarning| {
+            let count = counts.entry(warning.0.code).or_default();
+            *count += 1;
+            *count <= LIKE_MAX
+        };
+        let shown: Vec<&ConfigError> = self.iter().filter(is_shown).map(ConfigWarning::finding).collect();
+        let more = self.len() - shown.len();
+        (shown, (more > 0).then(|| format!("{} more warnings like these", grouped(more))))
+    }
+
+    /// Returns the warnings as text for people, with or without terminal colours.
+    pub(crate) fn render(&self, colour: bool) -> String {
+        let style = Style::new(colour);
+        let (shown, more) = self.shown();
+        let mut text: Vec<String> = shown.iter().map(|warning| warning.render(&style)).collect();
+        text.extend(more.map(|more| format!("and {more}\n")));
+        text.join("\n")
+    }
+}
+
 /// Prints all errors without colour.
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -252,8 +357,8 @@ mod tests {
     fn a_place_that_is_no_file_is_an_object_and_a_field() {
         let at =
             |field: &str| Place::Object { name: "configmap/gateway".to_owned(), field: field.to_owned() };
-        let [first, second] =
-            ["routes[3].match", "routes[4]"].map(|field| ConfigError::new("no path").at(at(field)));
+        let [first, second] = ["routes[3].match", "routes[4]"]
+            .map(|field| ConfigError::new(Code::MissingKey, "no path").at(at(field)));
         let first = first.help("add `prefix`");
         assert_eq!(
             first.to_string(),

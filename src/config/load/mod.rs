@@ -3,6 +3,7 @@
 pub(crate) mod anchor;
 pub(crate) mod as_written;
 pub(crate) mod check;
+pub(crate) mod code;
 pub(crate) mod error;
 pub(crate) mod files;
 pub(crate) mod format;
@@ -18,6 +19,7 @@ pub(crate) mod substitute;
 pub(crate) mod text_file;
 pub(crate) mod unused;
 pub(crate) mod validate;
+pub(crate) mod warnings;
 pub(crate) mod yaml;
 
 use std::collections::{HashMap, HashSet};
@@ -28,6 +30,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Admin, Config};
 use crate::config::load::check::check;
+use crate::config::load::code::Code;
 use crate::config::load::error::{ConfigError, ConfigErrors, Place};
 use crate::config::load::files::{FILE_BYTES_MAX, Files, read_all};
 pub(crate) use crate::config::load::loaded::Loaded;
@@ -80,10 +83,21 @@ const STANDARD_INPUT: &str = "-";
 
 /// Returns the name of a configuration file in messages.
 pub(crate) fn display_name(path: &Path) -> String {
-    if path == Path::new(STANDARD_INPUT) {
+    if is_standard_input(path) {
         return "standard input".to_owned();
     }
     path.display().to_string()
+}
+
+/// Returns true if a path selects standard input.
+pub(crate) fn is_standard_input(path: &Path) -> bool {
+    path == Path::new(STANDARD_INPUT)
+}
+
+/// Reads standard input, as a content for [`Files::give`].
+pub(crate) fn standard_input() -> Result<Arc<[u8]>, ConfigErrors> {
+    let path = Path::new(STANDARD_INPUT);
+    Ok(read_standard_input().map_err(|error| cannot_read(path, &display_name(path), &error))?)
 }
 
 /// Returns the content of standard input. It is read once: a reload has the same text, and reads again only the files
@@ -110,7 +124,7 @@ fn tree(
     let (root, errors) = yaml::parse(&text_file, environment)?;
     let source = Source::new(text_file, root);
     if matches!(source.root().value, Value::Null) {
-        let error = ConfigError::new(format!("{file} is empty"));
+        let error = ConfigError::new(Code::MissingKey, format!("{file} is empty"));
         return Err(error.help("it needs `listeners` and `routes` at least"));
     }
     Ok((source, errors))
@@ -150,7 +164,7 @@ pub(crate) fn parse_with(
 
 fn fault(source: &Source, error: &serde_yaml::Error) -> ConfigError {
     let (file, error) = (source.file(), source.as_written(&[&[]], &error.to_string()));
-    ConfigError::new(format!("{file} cannot be used because of a bug in the gateway: {error}"))
+    ConfigError::new(Code::System, format!("{file} cannot be used because of a bug in the gateway: {error}"))
         .help("report it, with the file")
 }
 
@@ -182,36 +196,35 @@ fn number_names(names: Vec<(String, &mut Option<String>)>) {
 
 /// Reads a file into text.
 fn read(path: &Path, name: &str, files: &Files) -> Result<String, ConfigError> {
-    let cannot = |error: io::Error| {
-        let help = match error.kind() {
-            io::ErrorKind::FileTooLarge => return ConfigError::new(format!("{name} is {error}")),
-            io::ErrorKind::NotFound => {
-                "give the file's path with `--config`, or create one: `gateway new http://127.0.0.1:3000`"
-            }
-            io::ErrorKind::PermissionDenied => "let the gateway's user read it",
-            _ => "give a readable file with `--config`",
-        };
-        let reason = match error.kind() {
-            io::ErrorKind::NotFound => "there is no such file".to_owned(),
-            io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
-            io::ErrorKind::IsADirectory => "it is a folder".to_owned(),
-            _ => error.to_string(),
-        };
-        let tried = if path == Path::new(STANDARD_INPUT) {
-            name.into()
-        } else {
-            absolute(path).display().to_string()
-        };
-        ConfigError::new(format!("cannot read {tried}: {reason}")).help(help)
-    };
-    let bytes = match path == Path::new(STANDARD_INPUT) {
+    let bytes = match is_standard_input(path) {
         true => read_standard_input(),
         false => files.read(path),
     };
-    let bytes = bytes.map_err(cannot)?;
+    let bytes = bytes.map_err(|error| cannot_read(path, name, &error))?;
     str::from_utf8(&bytes).map(str::to_owned).map_err(|error| {
         let text = Arc::new(TextFile::new(name, &String::from_utf8_lossy(&bytes)));
         let start = error.valid_up_to();
-        ConfigError::new("the file is not UTF-8").at(Place::File(text, start..start + 1))
+        ConfigError::new(Code::YamlSyntax, "the file is not UTF-8").at(Place::File(text, start..start + 1))
     })
+}
+
+fn cannot_read(path: &Path, name: &str, error: &io::Error) -> ConfigError {
+    let help = match error.kind() {
+        io::ErrorKind::FileTooLarge => {
+            return ConfigError::new(Code::TooLarge, format!("{name} is {error}"));
+        }
+        io::ErrorKind::NotFound => {
+            "give the file's path with `--config`, or create one: `gateway new http://127.0.0.1:3000`"
+        }
+        io::ErrorKind::PermissionDenied => "let the gateway's user read it",
+        _ => "give a readable file with `--config`",
+    };
+    let reason = match error.kind() {
+        io::ErrorKind::NotFound => "there is no such file".to_owned(),
+        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        io::ErrorKind::IsADirectory => "it is a folder".to_owned(),
+        _ => error.to_string(),
+    };
+    let tried = if is_standard_input(path) { name.into() } else { absolute(path).display().to_string() };
+    ConfigError::new(Code::FileUnreadable, format!("cannot read {tried}: {reason}")).help(help)
 }

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
-use super::error::{ConfigError, Place};
+use super::code::Code;
+use super::error::{ConfigError, ConfigWarning, Place};
 use super::shortened::shown;
 use super::text_file::TextFile;
 pub(crate) use crate::config::values::segment::Segment;
@@ -227,16 +228,16 @@ impl Source {
     /// Returns an error about the value at a path. It points at the value, or at its key if the value is a mapping or a
     /// list. If the path leads further than the file, it points at the last existing part. The message ends with the
     /// names of the parts: `… in route "spike", pool`.
-    pub(crate) fn error(&self, path: &[Segment], message: impl Into<String>) -> ConfigError {
+    pub(crate) fn error(&self, code: Code, path: &[Segment], message: impl Into<String>) -> ConfigError {
         let span = self.span(path);
         let around = path.split_last().map_or(path, |(_, around)| around);
-        self.error_at(span, self.message_in(around, message.into()))
+        self.error_at(code, span, self.message_in(around, message.into()))
     }
 
     /// Returns an error of a stage that knows only values. The value at the path and those below it are shown as
     /// written.
-    pub(crate) fn error_as_written(&self, path: &[Segment], message: &str) -> ConfigError {
-        self.error(path, self.as_written(&[path], message))
+    pub(crate) fn error_as_written(&self, code: Code, path: &[Segment], message: &str) -> ConfigError {
+        self.error(code, path, self.as_written(&[path], message))
     }
 
     /// Returns the line, from 1, that an error about the value at a path points at.
@@ -253,13 +254,24 @@ impl Source {
     }
 
     /// Returns an error about a key in the mapping at `around`.
-    pub(crate) fn key_error(&self, around: &[Segment], key: &Range<usize>, message: String) -> ConfigError {
-        self.error_at(key.clone(), self.message_in(around, message))
+    pub(crate) fn key_error(
+        &self,
+        code: Code,
+        around: &[Segment],
+        key: &Range<usize>,
+        message: String,
+    ) -> ConfigError {
+        self.error_at(code, key.clone(), self.message_in(around, message))
+    }
+
+    /// Returns a warning about the value at a path, with its advice. The message is complete: no parts are added.
+    pub(crate) fn warning(&self, code: Code, path: &[Segment], message: String, help: &str) -> ConfigWarning {
+        ConfigWarning::new(self.error_at(code, self.span(path), message).help(help))
     }
 
     /// Returns an error at a range of the file.
-    pub(crate) fn error_at(&self, span: Range<usize>, message: String) -> ConfigError {
-        ConfigError::new(message).at(Place::File(Arc::clone(&self.file), span))
+    pub(crate) fn error_at(&self, code: Code, span: Range<usize>, message: String) -> ConfigError {
+        ConfigError::new(code, message).at(Place::File(Arc::clone(&self.file), span))
     }
 
     /// Adds the parts that lead to `path`, the innermost last: `… in route "spike", pool`.

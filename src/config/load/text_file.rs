@@ -37,6 +37,18 @@ impl fmt::Debug for TextFile {
     }
 }
 
+/// The place of a range of one line, all numbers from 1. The end is the column behind the last character.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Position {
+    pub(crate) line: usize,
+    /// The column in characters.
+    pub(crate) column: usize,
+    pub(crate) end_column: usize,
+    /// The column in UTF-16 code units, as many editors count.
+    pub(crate) utf16_column: usize,
+    pub(crate) utf16_end_column: usize,
+}
+
 impl TextFile {
     pub(crate) fn new(name: &str, text: &str) -> Self {
         Self {
@@ -95,6 +107,29 @@ impl TextFile {
         }
     }
 
+    /// Returns the position of a range, which is cut at the end of its first line and is at least one character long.
+    pub(crate) fn position(&self, span: &Range<usize>) -> Position {
+        #[cfg(test)]
+        self.located.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let start = self.text.floor_char_boundary(span.start);
+        let line = self.line(start);
+        let line_start = self.lines().get(line - 1).copied().unwrap_or_default();
+        let text = self.text.get(line_start..).unwrap_or_default();
+        let text = text.split(['\n', '\r']).next().unwrap_or_default();
+        let (before, rest) = text.split_at((start - line_start).min(text.len()));
+        let end = rest.floor_char_boundary(span.end.saturating_sub(start).min(rest.len()));
+        let marked = rest.get(..end).unwrap_or_default().trim_end();
+        let utf16 = |text: &str| text.encode_utf16().count();
+        let (column, utf16_column) = (before.chars().count() + 1, utf16(before) + 1);
+        Position {
+            line,
+            column,
+            end_column: column + marked.chars().count().max(1),
+            utf16_column,
+            utf16_end_column: utf16_column + utf16(marked).max(1),
+        }
+    }
+
     fn lines(&self) -> &[usize] {
         self.lines.get_or_init(|| {
             let newlines = self.text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
@@ -129,6 +164,21 @@ fn without_password(line: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn position_counts_characters_and_utf_16_and_ends_with_its_line() {
+        let file = TextFile::new("f", "a: 1\r\né𝄞: 'x𝄞y'\r\nlast");
+        let quoted = file.text().find('\'').unwrap()..file.text().find("\r\nlast").unwrap() + 4;
+        let expected = Position { line: 2, column: 5, end_column: 10, utf16_column: 6, utf16_end_column: 12 };
+        assert_eq!(file.position(&quoted), expected);
+        let end = file.text().len();
+        let expected = Position { line: 3, column: 5, end_column: 6, utf16_column: 5, utf16_end_column: 6 };
+        assert_eq!(file.position(&(end..end + 1)), expected);
+        for at in 0..=end + 2 {
+            let (position, excerpt) = (file.position(&(at..at + 1)), file.locate(&(at..at + 1)));
+            assert_eq!((position.line, position.column), (excerpt.line, excerpt.column), "{at}");
+        }
+    }
 
     #[test]
     fn excerpt_hides_the_password_of_a_store() {

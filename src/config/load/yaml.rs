@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
 
+use super::code::Code;
 use super::error::{ConfigError, Place};
 use super::source::{Entry, Mapping, Node, Value};
 use super::substitute::{Environment, SUBSTITUTED_BYTES_MAX, substitute};
@@ -69,7 +70,9 @@ impl<'a> Reader<'a> {
             match event {
                 Event::StreamStart | Event::DocumentStart(_) | Event::DocumentEnd | Event::Nothing => {}
                 Event::StreamEnd => break,
-                _ if root.is_some() => return Err(self.error(span, "a second document in the file")),
+                _ if root.is_some() => {
+                    return Err(self.error(Code::YamlSyntax, span, "a second document in the file"));
+                }
                 event => root = Some(self.node(event, span, 0)?),
             }
         }
@@ -88,10 +91,18 @@ impl<'a> Reader<'a> {
     fn node(&mut self, event: Event<'a>, span: Range<usize>, depth: usize) -> Result<Node, ConfigError> {
         self.nodes += 1;
         if self.nodes > NODES_MAX {
-            return Err(self.error(span, &format!("the file has more than {NODES_MAX} values")));
+            return Err(self.error(
+                Code::TooLarge,
+                span,
+                &format!("the file has more than {NODES_MAX} values"),
+            ));
         }
         if depth > DEPTH_MAX {
-            return Err(self.error(span, &format!("values are nested deeper than {DEPTH_MAX} levels")));
+            return Err(self.error(
+                Code::TooLarge,
+                span,
+                &format!("values are nested deeper than {DEPTH_MAX} levels"),
+            ));
         }
         let mut written = None;
         let (value, anchor, tag) = match event {
@@ -116,14 +127,15 @@ impl<'a> Reader<'a> {
 
     fn refuse_tag(&mut self, tag: Option<&Tag>, span: &Range<usize>) {
         if let Some(tag) = tag {
-            let error = self.error(span.clone(), &format!("the tag `{tag}` has no meaning here"));
+            let error =
+                self.error(Code::InvalidValue, span.clone(), &format!("the tag `{tag}` has no meaning here"));
             self.errors.push(error.help("take it out; quotes make a text"));
         }
     }
 
     fn alias(&mut self, anchor: usize, span: Range<usize>, depth: usize) -> Result<Node, ConfigError> {
         let Some(size) = self.anchors.get(&anchor).map(Size::of) else {
-            return Err(self.error(span, "an alias inside the value that it stands for"));
+            return Err(self.error(Code::YamlSyntax, span, "an alias inside the value that it stands for"));
         };
         self.count_copy(&size, depth, &span)?;
         // Errors in the repeated value point at its original place.
@@ -136,7 +148,7 @@ impl<'a> Reader<'a> {
         self.copied_bytes += size.bytes;
         let is_large = self.nodes > NODES_MAX || self.copied_bytes > COPIED_BYTES_MAX;
         if is_large || depth + size.levels > DEPTH_MAX {
-            return Err(self.error(span.clone(), "aliases make the file too large"));
+            return Err(self.error(Code::TooLarge, span.clone(), "aliases make the file too large"));
         }
         Ok(())
     }
@@ -160,7 +172,7 @@ impl<'a> Reader<'a> {
             }
             Err(problem) => {
                 *written = Some(text.into());
-                let error = self.error(span.clone(), &problem.message);
+                let error = self.error(Code::Variable, span.clone(), &problem.message);
                 self.errors.push(match problem.help {
                     Some(help) => error.help(help),
                     None => error,
@@ -191,12 +203,12 @@ impl<'a> Reader<'a> {
                 Event::Scalar(key, style, ..) => {
                     if key.chars().nth(KEY_LENGTH_MAX).is_some() {
                         let message = format!("a key of more than {KEY_LENGTH_MAX} characters");
-                        return Err(self.error(key_span, &message));
+                        return Err(self.error(Code::TooLarge, key_span, &message));
                     }
                     let is_merge = style == ScalarStyle::Plain && key == "<<";
                     (key.into_owned(), is_merge)
                 }
-                _ => return Err(self.error(key_span, "a key that is not a text")),
+                _ => return Err(self.error(Code::WrongType, key_span, "a key that is not a text")),
             };
             let (event, span) = self.next()?;
             let node = self.node(event, span, depth + 1)?;
@@ -206,7 +218,8 @@ impl<'a> Reader<'a> {
             }
             if let Err(first) = mapping.insert(Entry { key: key.clone(), key_span: key_span.clone(), node }) {
                 let line = self.file.line(first.start);
-                let error = self.error(key_span, &format!("the key `{key}` appears twice"));
+                let error =
+                    self.error(Code::DuplicateKey, key_span, &format!("the key `{key}` appears twice"));
                 self.errors.push(error.help(format!("it is also in line {line}")));
             }
         }
@@ -228,15 +241,17 @@ impl<'a> Reader<'a> {
             }
             // The error that made it unknown was already reported.
             Value::Unknown => {}
-            _ => {
-                self.errors.push(self.error(key_span.clone(), "`<<` takes a mapping, or a list of mappings"))
-            }
+            _ => self.errors.push(self.error(
+                Code::WrongType,
+                key_span.clone(),
+                "`<<` takes a mapping, or a list of mappings",
+            )),
         }
         Vec::new()
     }
 
-    fn error(&self, span: Range<usize>, message: &str) -> ConfigError {
-        ConfigError::new(message).at(Place::File(Arc::clone(self.file), span))
+    fn error(&self, code: Code, span: Range<usize>, message: &str) -> ConfigError {
+        ConfigError::new(code, message).at(Place::File(Arc::clone(self.file), span))
     }
 
     fn syntax_error(&mut self, error: &ScanError) -> ConfigError {
@@ -255,7 +270,8 @@ impl<'a> Reader<'a> {
         } else {
             "look at the indentation, colons and quotes here and in the line above"
         };
-        self.error(index..index + 1, &format!("not valid YAML: {}", error.info())).help(help)
+        self.error(Code::YamlSyntax, index..index + 1, &format!("not valid YAML: {}", error.info()))
+            .help(help)
     }
 }
 

@@ -442,7 +442,7 @@ routes:
   - { respond: {}, filters: [{ wasm: a.wasm, use: a }] }
 ";
     let errors = parse(text).unwrap_err();
-    let lines: Vec<usize> = errors.errors().iter().map(|error| error.position().unwrap().0).collect();
+    let lines: Vec<usize> = errors.errors().iter().map(|error| error.position().unwrap().line).collect();
     assert_eq!(lines, [3, 3, 4, 5, 7, 9, 9, 9, 10], "{errors}");
 }
 
@@ -461,7 +461,7 @@ routes:
   - { name: c, respond: {}, redirect: { to: / } }
 ";
     let errors = parse(text).unwrap_err();
-    let lines: Vec<usize> = errors.errors().iter().map(|error| error.position().unwrap().0).collect();
+    let lines: Vec<usize> = errors.errors().iter().map(|error| error.position().unwrap().line).collect();
     assert_eq!(lines, [2, 3, 4, 6, 8, 9, 9, 9, 10], "{errors}");
 }
 

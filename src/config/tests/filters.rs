@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{MINIMAL, parse};
-use crate::config::{Config, FilterSettings, Isolation, OnError, OnHeadersPause, Segment, WasmCache};
+use crate::config::{Code, Config, FilterSettings, Isolation, OnError, OnHeadersPause, Segment, WasmCache};
 use crate::path;
 
 /// Returns the filters of the only route.
@@ -162,8 +162,8 @@ fn an_error_about_a_module_stands_where_its_file_is_named() {
     let config = &loaded.config;
     let places =
         (0..2).flat_map(|index| config.filters_of(index, &config.routes[index])).map(|(_, place)| {
-            let error = loaded.source.error(&place, "no module");
-            (error.position().unwrap().0, error.message().to_owned())
+            let error = loaded.source.error(Code::FileUnreadable, &place, "no module");
+            (error.position().unwrap().line, error.message().to_owned())
         });
     let places: Vec<(usize, String)> = places.collect();
     let places: Vec<(usize, &str)> = places.iter().map(|(line, message)| (*line, message.as_str())).collect();

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::{MINIMAL, parse};
 use crate::config::{
-    HeaderTemplate, HeaderValues, HostHeader, LogFormat, LogOutput, OrOff, PathMatch, PoolSettings,
-    RewriteForm, RouteTimeouts, UpgradeProtocol, Workers,
+    Code, ConfigError, HeaderTemplate, HeaderValues, HostHeader, LogFormat, LogOutput, OrOff, PathMatch,
+    PoolSettings, RewriteForm, RouteTimeouts, UpgradeProtocol, Workers,
 };
 use crate::path;
 
@@ -239,10 +239,18 @@ listeners:
 routes: [{ respond: {} }]
 ";
     let source = parse(text).unwrap().source;
-    let error = source.error(&path!["listeners", 0, "tls", "certificates", 0, "key"], "cannot read a.key");
-    assert_eq!(error.position(), Some((5, 47)));
+    let place = |error: &ConfigError| {
+        let position = error.position().unwrap();
+        (position.line, position.column)
+    };
+    let error = source.error(
+        Code::FileUnreadable,
+        &path!["listeners", 0, "tls", "certificates", 0, "key"],
+        "cannot read a.key",
+    );
+    assert_eq!(place(&error), (5, 47));
     assert_eq!(error.message(), "cannot read a.key in listener \"web\", tls, certificates");
     // An error about a missing value is reported at the value around it.
-    let error = source.error(&path!["listeners", 0, "limits", "connections"], "too many");
-    assert_eq!(error.position(), Some((3, 5)));
+    let error = source.error(Code::InvalidValue, &path!["listeners", 0, "limits", "connections"], "too many");
+    assert_eq!(place(&error), (3, 5));
 }

@@ -140,7 +140,8 @@ fn ten_thousand_routes_are_read() {
 #[test]
 fn a_byte_order_mark_and_crlf_do_not_matter() {
     let text = format!("\u{feff}{MINIMAL}nonsense: 1\n").replace('\n', "\r\n");
-    assert_eq!(parse(&text).unwrap_err().errors()[0].position(), Some((3, 1)));
+    let position = parse(&text).unwrap_err().errors()[0].position().unwrap();
+    assert_eq!((position.line, position.column, position.end_column), (3, 1, 9));
 }
 
 #[test]
@@ -151,7 +152,7 @@ fn a_file_that_cannot_be_read_is_one_error() {
         let errors = load(&file, &Files::new()).unwrap_err();
         assert_eq!(errors.errors().len(), 1);
         assert!(errors.to_string().contains(expected), "{errors}");
-        errors.errors()[0].position()
+        errors.errors()[0].position().map(|position| (position.line, position.column))
     };
     assert_eq!(error("cannot read "), None);
     std::fs::write(&file, b"a: b\nc: \xff\n").unwrap();
@@ -164,8 +165,9 @@ fn a_file_that_cannot_be_read_is_one_error() {
 
 #[test]
 fn errors_are_transient_if_the_files_are_to_blame_for_none() {
-    use crate::config::{ConfigError, ConfigErrors};
-    let (lasting, passing) = (ConfigError::new("wrong"), ConfigError::new("killed").transient());
+    use crate::config::{Code, ConfigError, ConfigErrors};
+    let lasting = ConfigError::new(Code::FileInvalid, "wrong");
+    let passing = ConfigError::new(Code::FilterFailed, "killed").transient();
     for (errors, expected) in
         [(vec![passing.clone()], true), (vec![lasting.clone()], false), (vec![passing, lasting], false)]
     {

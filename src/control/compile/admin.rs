@@ -1,6 +1,7 @@
 //! The access to the admin listener.
 
 use super::secrets::read_secret;
+use crate::config::load::code::Code;
 use crate::config::load::files::Files;
 use crate::config::{ConfigError, ConfigErrors, Loaded, Secrets};
 use crate::control::admin::Access;
@@ -22,9 +23,9 @@ pub(super) fn access(loaded: &Loaded, files: &Files) -> Result<Access, ConfigErr
             _ => path!["admin", "token"].to_vec(),
         };
         let token = read_secret(secret, &place, loaded, files);
-        match token
-            .and_then(|token| checked(token).map_err(|reason| advised(loaded.source.error(&place, reason))))
-        {
+        match token.and_then(|token| {
+            checked(token).map_err(|reason| advised(loaded.source.error(Code::FileInvalid, &place, reason)))
+        }) {
             Ok(token) => tokens.push(token),
             Err(error) => errors.push(error),
         }
@@ -48,20 +49,4 @@ fn checked(token: String) -> Result<String, String> {
 
 fn advised(error: ConfigError) -> ConfigError {
     error.help("make one: `openssl rand -base64 24`")
-}
-
-/// Returns a warning for an admin listener that others than this machine reach without a token.
-pub(super) fn warning(loaded: &Loaded) -> Option<String> {
-    let admin = loaded.config.admin.as_on()?;
-    let address = std::net::SocketAddr::from(admin.address);
-    if admin.token.is_some() || address.ip().to_canonical().is_loopback() {
-        return None;
-    }
-    let line = loaded.source.line(&path!["admin", "address"]);
-    Some(format!(
-        "{}:{line}: everyone who reaches `admin.address` {} can read the configuration, and requests that change anything \
-         are refused; add `token: file:PATH`, or listen on 127.0.0.1",
-        loaded.source.file(),
-        loaded.source.shown(&path!["admin", "address"], &address.to_string()),
-    ))
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::policies::Ways;
 use super::snapshot::Builder;
+use crate::config::load::code::Code;
 use crate::config::{AuthWay, BasicAuth};
 use crate::observe::metrics::AuthStats;
 use crate::path;
@@ -27,7 +28,8 @@ impl Builder<'_> {
             let keys = auth::ApiKey::new(&shared, place, &file);
             let keys = keys.map_err(|error| {
                 let message = format!("{}: {error}", api_key.keys.display());
-                self.errors.push(self.loaded.source.error(&path, message).help(error.advice()));
+                self.errors
+                    .push(self.loaded.source.error(Code::FileInvalid, &path, message).help(error.advice()));
             });
             (Kind::ApiKey(keys.ok()?), &api_key.claims_to_headers)
         } else if let Some(jwt) = &written.jwt {
@@ -63,7 +65,7 @@ impl Builder<'_> {
         let users = auth::Users::parse(name, &file).map_err(|lines| {
             for InvalidLine { line, reason, advice } in lines {
                 let message = format!("{}, line {line}: {reason}", written.users.display());
-                self.errors.push(self.loaded.source.error(&path, message).help(advice));
+                self.errors.push(self.loaded.source.error(Code::FileInvalid, &path, message).help(advice));
             }
         });
         auth::Basic::new(users.ok()?, written.realm.as_str(), written.cache.duration().unwrap_or_default())
@@ -74,7 +76,7 @@ impl Builder<'_> {
         let content = self.files().read(file);
         let content = content.map_err(|error| {
             let message = format!("cannot read {}: {error}", file.display());
-            self.errors.push(self.loaded.source.error(path, message));
+            self.errors.push(self.loaded.source.error(Code::FileUnreadable, path, message));
         });
         content.ok()
     }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::load::code::Code;
 use crate::config::{ConfigErrors, Dns, PoolSettings, Segment, Source};
 use crate::control::auth::{Client, Web, keep_keys, keep_provider};
 use crate::control::diff::{Change, Section};
@@ -156,7 +157,7 @@ impl CommitPlan {
         let errors = dark.map(|transition| {
             let urls = source.urls(&transition.place).join("`, `");
             let message = format!("`{urls}` cannot be resolved; the previous endpoints continue to serve");
-            let error = source.error(&transition.place, message);
+            let error = source.error(Code::NameUnresolved, &transition.place, message);
             error.help("the reload is tried again every 5 s")
         });
         ConfigErrors::check(errors.collect())

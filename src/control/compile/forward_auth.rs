@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::snapshot::Builder;
 use crate::config::ForwardAuth;
+use crate::config::load::code::Code;
 use crate::path;
 use crate::policy::auth::{Forward, ForwardSettings, Kind};
 use crate::snapshot::auth_server::AuthUpstream;
@@ -22,7 +23,11 @@ impl Builder<'_> {
         let Some(built) = Forward::new(ForwardSettings::new(name, written), Arc::new(server)) else {
             // A route must not do without the way.
             let path = path!["auth", &**name, "forward", "cache"];
-            self.errors.push(self.loaded.source.error(&path, "the system has no random numbers"));
+            self.errors.push(self.loaded.source.error(
+                Code::System,
+                &path,
+                "the system has no random numbers",
+            ));
             return None;
         };
         let before = self.previous_way(name).and_then(|way| match &way.kind {

@@ -4,14 +4,16 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::config::load::code::Code;
 use crate::config::load::files::{Files, Fingerprint};
-use crate::config::{self, AuthWay, Config, ConfigError, ConfigErrors, Loaded, TokenPlace};
+use crate::config::{self, AuthWay, Config, ConfigError, ConfigErrors, ConfigWarnings, Loaded, TokenPlace};
 use crate::control::admin::Access;
 use crate::control::compile::admin;
 use crate::control::compile::commit_plan::CommitPlan;
 use crate::control::compile::listeners::Plan;
 use crate::control::compile::open_files::OpenFiles;
 use crate::control::compile::snapshot::Environment;
+use crate::control::compile::warnings::warnings;
 use crate::control::diff;
 use crate::control::diff::{Changes, Contents};
 use crate::control::listeners::{Bound, Listeners, WorkerCommands};
@@ -37,8 +39,7 @@ pub(crate) struct Generation {
     pub(crate) resolver: ActiveResolver,
     /// The changes against the generation before it.
     pub(crate) changes: Changes,
-    /// A sentence for each unused declaration of the configuration, and for each redirect that leads to itself.
-    pub(crate) warnings: Vec<String>,
+    pub(crate) warnings: ConfigWarnings,
 }
 
 /// The next generation: checked and built, and not in use yet. Dropping it leaves no trace.
@@ -60,9 +61,9 @@ impl Generation {
         let announcements = listeners.announcements(&self.loaded);
         let (listeners, worker_commands) = listeners.commit();
         self.listeners = listeners;
-        let known = before.map_or(&[][..], |before| &before.warnings);
-        for warning in self.warnings.iter().filter(|warning| !known.contains(warning)) {
-            tracing::warn!("{warning}");
+        match before {
+            Some(before) => log(&self.warnings.fresh(&before.warnings)),
+            None => log(&self.warnings),
         }
         let needed = |one: &Self| OpenFiles::of(&one.snapshot, &one.listeners, workers);
         needed(self).tell_if_too_many(before.map(needed));
@@ -111,15 +112,15 @@ impl Next {
         let access = collect_errors(admin::access(&loaded, files), &mut errors);
         ConfigErrors::check(errors)?;
         let (Some(plan), Some((mut snapshot, commit_plan)), Some(access)) = (plan, snapshot, access) else {
-            return Err(ConfigError::new("the configuration cannot be built").into());
+            return Err(ConfigError::new(Code::System, "the configuration cannot be built").into());
         };
         // This comes last, since it may create a file.
         let access_log = access_log(purpose, &loaded, running)?;
         snapshot.telemetry.access_log = access_log.clone();
+        let warnings = warnings(&loaded, &snapshot, files);
         let files = files.fingerprint();
         let changes =
             running.map(|running| changes_against(running, &loaded.config, &files, &plan, &commit_plan));
-        let warnings = warnings(&loaded, &snapshot);
         let generation = Generation {
             loaded,
             files,
@@ -135,11 +136,19 @@ impl Next {
     }
 }
 
-fn warnings(loaded: &Loaded, snapshot: &Snapshot) -> Vec<String> {
-    let mut warnings = config::warnings(loaded);
-    warnings.extend(crate::control::compile::redirect_loops::warnings(loaded, snapshot));
-    warnings.extend(admin::warning(loaded));
-    warnings
+/// Logs warnings, each with the advice, its code and its place.
+fn log(warnings: &ConfigWarnings) {
+    let (shown, more) = warnings.shown();
+    for warning in shown {
+        let place = warning.position().map(|position| {
+            format!("{}:{}:{}", warning.place_name().unwrap_or_default(), position.line, position.column)
+        });
+        let (message, advice) = (warning.message(), warning.advice().unwrap_or_default());
+        tracing::warn!(code = warning.code().as_str(), place, "{message}; {advice}");
+    }
+    if let Some(more) = more {
+        tracing::warn!("there are {more}; `gateway check` lists them");
+    }
 }
 
 /// Collects errors, so that all of them are reported together.
@@ -159,7 +168,10 @@ fn check_workers(loaded: &Loaded, running: usize, is_reload: bool) -> Result<(),
     let place = path!["workers"];
     let wanted = loaded.source.shown(&place, &wanted.to_string());
     let message = format!("`workers` cannot change from {running} to {wanted} while the gateway runs");
-    Err(loaded.source.error(&place, message).help("restart the gateway to change it, or restore the number"))
+    Err(loaded
+        .source
+        .error(Code::NeedsRestart, &place, message)
+        .help("restart the gateway to change it, or restore the number"))
 }
 
 /// Returns the access log: the open one, if the configuration specifies the same, or a new one with the same output. Each
@@ -181,7 +193,7 @@ fn access_log(
     };
     opened.map_err(|error| {
         let place = path!["telemetry", "access_log", "output"];
-        loaded.source.error(&place, format!("cannot write the access log: {error}"))
+        loaded.source.error(Code::FileUnwritable, &place, format!("cannot write the access log: {error}"))
     })
 }
 

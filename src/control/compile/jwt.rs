@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use super::snapshot::Builder;
+use crate::config::load::code::Code;
 use crate::config::{Jwt, KeySource, KeyUrl};
 use crate::control::auth::{Client, Tls};
+use crate::control::compile::problems::code_of;
 use crate::net::tls::ClientTls;
 use crate::path;
 use crate::policy::auth::{self, KeySet, Keys, Kind, RemoteKeys, RemoteSource, Settings};
@@ -22,7 +24,7 @@ impl Builder<'_> {
                 let content = self.auth_file(&path, file)?;
                 let keys = KeySet::parse(&content).map_err(|error| {
                     let message = format!("`{}` has no keys: {error}", file.display());
-                    self.errors.push(self.loaded.source.error(&path, message));
+                    self.errors.push(self.loaded.source.error(Code::FileInvalid, &path, message));
                 });
                 Keys::File(Arc::new(keys.ok()?))
             }
@@ -46,7 +48,7 @@ impl Builder<'_> {
         let tls = Tls::new(settings, files);
         let client = tls.and_then(|tls| Client::new(url.clone(), &tls, self.resolver()));
         let client = client.map_err(|error| {
-            self.errors.push(self.loaded.source.error(&path, error.to_string()));
+            self.errors.push(self.loaded.source.error(code_of(&error), &path, error.to_string()));
         });
         let client = client.ok()?;
         let source = RemoteSource {

@@ -6,8 +6,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::config::load::code::Code;
 use crate::config::load::files::Files;
 use crate::config::{self, ConfigErrors, FileMode, HeaderCase, Loaded, SocketAddress, UnixSocket};
+use crate::control::compile::problems::code_of;
 use crate::control::diff;
 use crate::control::diff::{Section, differing_keys};
 use crate::control::listeners::{Bound, ListenerChange, Listeners, RunningListener};
@@ -59,7 +61,11 @@ impl Listeners {
             match Planned::build(written, running, case, workers, files) {
                 Ok(one) => planned.push(one),
                 Err(error) => {
-                    errors.push(loaded.source.error(&path!["listeners", index, "tls"], error.to_string()));
+                    errors.push(loaded.source.error(
+                        code_of(&error),
+                        &path!["listeners", index, "tls"],
+                        error.to_string(),
+                    ));
                 }
             }
         }
@@ -229,7 +235,7 @@ impl Plan {
                 let message = format!("the address `{shown}` overlaps another listener's");
                 let help = format!("`{}` has it or a part of it: choose another port", other.name);
                 let help = loaded.source.as_written(&[&path!["listeners"]], &help);
-                errors.push(loaded.source.error(&place, message).help(help));
+                errors.push(loaded.source.error(Code::AddressConflict, &place, message).help(help));
                 continue;
             }
             let opened = match &address {

@@ -14,7 +14,7 @@ pub(crate) mod open_files;
 mod policies;
 pub(crate) mod previous;
 pub(crate) mod problems;
-pub(crate) mod redirect_loops;
 mod secrets;
 pub(crate) mod snapshot;
 mod stores;
+mod warnings;

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use super::secrets::read_secret;
 use super::snapshot::Builder;
+use crate::config::load::code::Code;
 use crate::config::{Oidc, Secret, Segment};
 use crate::control::auth::{Tls, Web};
+use crate::control::compile::problems::code_of;
 use crate::net::tls::ClientTls;
 use crate::path;
 use crate::policy::auth::{self, HiddenText, Kind, OidcSettings, Provider, ProviderSource, Sealer};
@@ -33,7 +35,7 @@ impl Builder<'_> {
         let web = web.map_err(|error| {
             let place = if written.ca.is_some() { path!["ca"] } else { path!["issuer"] };
             let place = [&base[..], &place].concat();
-            self.errors.push(self.loaded.source.error(&place, error.to_string()));
+            self.errors.push(self.loaded.source.error(code_of(&error), &place, error.to_string()));
         });
         let (sealer, web) = (sealer?, web.ok()?);
         let client_secret = match client_secret {
@@ -72,7 +74,7 @@ impl Builder<'_> {
             let Some(text) = self.secret(secret, &place) else { continue };
             if text.len() < SESSION_SECRET_MIN {
                 let message = format!("the secret has fewer than {SESSION_SECRET_MIN} characters");
-                let error = self.loaded.source.error(&place, message);
+                let error = self.loaded.source.error(Code::FileInvalid, &place, message);
                 self.errors.push(error.help("make one: `openssl rand -base64 32`"));
                 continue;
             }

@@ -1,6 +1,7 @@
 //! Problems of a configuration that only its build detects, as errors at their places in the file.
 
 use crate::config::Segment;
+use crate::config::load::code::Code;
 use crate::control::compile::snapshot::Builder;
 use crate::filter::proxy_wasm::PluginError;
 use crate::net::tls::TlsError;
@@ -16,8 +17,10 @@ impl Builder<'_> {
     ) -> Option<T> {
         let source = &self.loaded.source;
         let error = |problem: &TlsError| match problem {
-            TlsError::InvalidName { .. } => source.error_as_written(path, &problem.to_string()),
-            _ => source.error(path, problem.to_string()),
+            TlsError::InvalidName { .. } => {
+                source.error_as_written(code_of(problem), path, &problem.to_string())
+            }
+            _ => source.error(code_of(problem), path, problem.to_string()),
         };
         result.map_err(|problems| self.errors.extend(problems.iter().map(error))).ok()
     }
@@ -32,10 +35,26 @@ impl Builder<'_> {
             PluginError::Unreadable { .. } => problem.to_string(),
             _ => source.as_written(&[filter, list], &problem.to_string()),
         };
-        let mut error = source.error(place, message);
+        let code = match problem {
+            PluginError::Unreadable { .. } => Code::FileUnreadable,
+            PluginError::TooLarge { .. } => Code::TooLarge,
+            _ => Code::FilterFailed,
+        };
+        let mut error = source.error(code, place, message);
         if let Some(advice) = problem.advice() {
             error = error.help(advice);
         }
         self.errors.push(if problem.is_transient() { error.transient() } else { error });
+    }
+}
+
+/// Returns the code of a problem with TLS.
+pub(super) fn code_of(problem: &TlsError) -> Code {
+    match problem {
+        TlsError::Unreadable { .. } => Code::FileUnreadable,
+        TlsError::InvalidName { .. } => Code::InvalidValue,
+        TlsError::NoIdentity => Code::MissingKey,
+        TlsError::Setup(_) => Code::System,
+        _ => Code::FileInvalid,
     }
 }

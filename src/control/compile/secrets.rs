@@ -1,5 +1,6 @@
 //! Reading of the secrets that a configuration refers to.
 
+use crate::config::load::code::Code;
 use crate::config::load::files::Files;
 use crate::config::{ConfigError, Loaded, Secret, Segment};
 
@@ -17,14 +18,13 @@ pub(super) fn read_secret(
         Secret::Value(text) => return Ok(text.clone()),
         Secret::File(path) => path,
     };
-    let error = |message: String| loaded.source.error(place, message);
-    let content =
-        files.read(path).map_err(|problem| error(format!("cannot read {}: {problem}", path.display())))?;
+    let error = |code, message: String| loaded.source.error(code, place, message);
+    let content = files.read(path).map_err(|problem| {
+        error(Code::FileUnreadable, format!("cannot read {}: {problem}", path.display()))
+    })?;
     match std::str::from_utf8(&content).map(str::trim) {
         Ok(text) if !text.is_empty() => Ok(text.to_owned()),
-        _ => {
-            Err(error(format!("`{}` has no text", path.display()))
-                .help("write the secret into it, as one line"))
-        }
+        _ => Err(error(Code::FileInvalid, format!("`{}` has no text", path.display()))
+            .help("write the secret into it, as one line")),
     }
 }

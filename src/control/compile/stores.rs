@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use super::snapshot::Builder;
 use crate::config;
+use crate::config::load::code::Code;
+use crate::control::compile::problems::code_of;
 use crate::control::stores::{self, NewStore, StoreSettings};
 use crate::net::tls::{self, ClientTls};
 use crate::path;
@@ -19,8 +21,11 @@ impl Builder<'_> {
 
     fn store(&mut self, name: &str, written: &config::Store) -> Option<Arc<Store>> {
         if !stores::IS_BUILT {
-            let error =
-                self.loaded.source.error(&path!["stores", name], "this program was built without stores");
+            let error = self.loaded.source.error(
+                Code::Unsupported,
+                &path!["stores", name],
+                "this program was built without stores",
+            );
             self.errors.push(
                 error.help("build it with `cargo build --release --features redis`, or take a package"),
             );
@@ -45,7 +50,7 @@ impl Builder<'_> {
         let settings = ClientTls { ca: ca.map(Path::to_owned), identity: client.cloned(), verify: true };
         if let Err(error) = tls::client_config(&settings, self.files()) {
             let place = path!["stores", name, "tls"];
-            self.errors.push(self.loaded.source.error(&place, error.to_string()));
+            self.errors.push(self.loaded.source.error(code_of(&error), &place, error.to_string()));
             return None;
         }
         // They have just been read.

@@ -44,6 +44,8 @@ pub(crate) enum Outcome {
 /// An error of a configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct ErrorReport {
+    /// The code, which stays the same when the message changes.
+    code: &'static str,
     /// The file, if the error is in one.
     file: Option<String>,
     /// Its line, from 1.
@@ -60,11 +62,12 @@ impl ErrorReport {
     pub(crate) fn of(errors: &ConfigErrors) -> Vec<Self> {
         let (shown, _) = errors.shown();
         let reports = shown.iter().map(|error| {
-            let (line, column) = error.position().unzip();
+            let position = error.position();
             Self {
+                code: error.code().as_str(),
                 file: error.place_name().map(str::to_owned),
-                line,
-                column,
+                line: position.map(|position| position.line),
+                column: position.map(|position| position.column),
                 message: error.message().to_owned(),
                 help: error.advice().map(str::to_owned),
             }
@@ -114,6 +117,7 @@ mod tests {
         let mut history = ReloadHistory::default();
         let refused = |message: &str| Outcome::Refused {
             errors: vec![ErrorReport {
+                code: "invalid-value",
                 file: None,
                 line: None,
                 column: None,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
+use crate::config::load::code::Code;
 use crate::config::{Address, Admin, ConfigErrors, Loaded, OrOff, Segment};
 use crate::control::admin;
 use crate::control::admin::AdminState;
@@ -56,7 +57,7 @@ impl Sockets {
         ConfigErrors::check(errors)?;
         match (listeners, admin) {
             (Some(listeners), Some(admin)) => Ok(Self { listeners, admin, going }),
-            _ => Err(crate::config::ConfigError::new("cannot listen").into()),
+            _ => Err(crate::config::ConfigError::new(Code::System, "cannot listen").into()),
         }
     }
 

@@ -6,6 +6,7 @@
 
 mod client;
 mod client_certificate;
+mod dates;
 mod der;
 mod error;
 mod pem;
@@ -22,6 +23,7 @@ use std::sync::{Arc, LazyLock};
 
 pub(crate) use client::{ClientTls, client_config, server_name, with_own_sessions};
 pub(crate) use client_certificate::{CertificateNames, ClientCertificate};
+pub(crate) use dates::{Dates, certificate_dates, revocation_list_dates};
 pub(crate) use der::AltName;
 pub(crate) use error::TlsError;
 use error::{certificate_flaw, revocation_list_flaw};

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::crypto::aws_lc_rs::Ticketer;
-use rustls::pki_types::{CertificateRevocationListDer, UnixTime};
+use rustls::pki_types::CertificateRevocationListDer;
 use rustls::server::{ClientHello, ResolvesServerCert, ServerSessionMemoryCache, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, SupportedProtocolVersion, version};
-use webpki::{EndEntityCert, KeyUsage};
+use webpki::EndEntityCert;
 
 use super::{TlsError, der, pem, provider, revocation_list_flaw};
 use crate::config::load::files::Files;
@@ -43,8 +43,8 @@ pub(crate) struct ServerTls {
 /// `min_version` are unchanged. Otherwise a client that the new settings reject could enter with an old session. The
 /// caller decides.
 ///
-/// A certificate that has expired, or is not valid yet, is shown all the same, with a WARN. Clients may accept it, and
-/// the rest of the listener should not go down with it.
+/// A certificate that has expired, or is not valid yet, is shown all the same. Clients may accept it, and the rest of the
+/// listener should not go down with it. A warning of the configuration reports it.
 pub(crate) fn server_config(
     tls: &ServerTls,
     files: &Files,
@@ -93,8 +93,8 @@ fn client_verifier(
     Ok(verifier.build().map_err(|error| rustls::Error::General(error.to_string()))?)
 }
 
-/// Reads the revocation lists of all files. An expired list is read as well, with a WARN. It rejects the clients that
-/// it covers, and the rest of the listener should not go down with it.
+/// Reads the revocation lists of all files. An expired list is read as well, and a warning of the configuration reports it. It
+/// rejects the clients that it covers, and the rest of the listener should not go down with it.
 fn revocation_lists(
     paths: &[PathBuf],
     files: &Files,
@@ -116,12 +116,6 @@ fn revocation_lists(
             if !issuers.insert(der::issuer_of_list(&list).map(<[u8]>::to_vec)) {
                 let reason = "there is another list of the same issuer; keep the newest one alone".to_owned();
                 return Err(TlsError::InvalidRevocationList { path: path.clone(), line, reason });
-            }
-            if der::next_update(&list).is_some_and(|time| time < UnixTime::now()) {
-                tracing::warn!(
-                    crl = %path.display(), line,
-                    "the revocation list has expired; clients that it covers are refused until it is renewed"
-                );
             }
             lists.push(list);
         }
@@ -153,9 +147,6 @@ impl CertificatesByName {
         let Some(Ok(certificate)) = identity.cert.first().map(EndEntityCert::try_from) else {
             return Err(TlsError::NoCertificate { path: path.to_owned(), instead: String::new() });
         };
-        if let Some(wrong) = invalid_now(&certificate) {
-            tracing::warn!(cert = %path.display(), "the certificate {wrong}; clients will refuse it until it is renewed");
-        }
         for name in certificate.valid_dns_names() {
             let name = name.to_ascii_lowercase();
             let (names, name) = match name.strip_prefix("*.") {
@@ -184,19 +175,5 @@ impl ResolvesServerCert for CertificatesByName {
             .iter()
             .find(|identity| identity.key.choose_scheme(hello.signature_schemes()).is_some());
         usable.or(candidates.first()).cloned()
-    }
-}
-
-/// Returns the flaw in a certificate's dates as of now, if there is one.
-///
-/// webpki checks validity before the chain. Without an authority to lead to, a certificate that is valid now fails with
-/// another error. So two dates need no X.509 parser.
-pub(super) fn invalid_now(certificate: &EndEntityCert<'_>) -> Option<&'static str> {
-    let usage = KeyUsage::server_auth();
-    let checked = certificate.verify_for_usage(&[], &[], &[], UnixTime::now(), usage, None, None);
-    match checked.err()? {
-        webpki::Error::CertExpired { .. } => Some("has expired"),
-        webpki::Error::CertNotValidYet { .. } => Some("is not valid yet"),
-        _ => None,
     }
 }

@@ -13,6 +13,7 @@ use std::rc::Rc;
 use foldhash::fast::FixedState;
 use serde_json::Value as Json;
 
+use crate::config::load::code::Code;
 use crate::config::load::error::ConfigError;
 use crate::config::load::format;
 use crate::config::load::keyword::{
@@ -90,6 +91,7 @@ impl<'a> Checker<'a> {
         match &node.value {
             Value::Unknown => self.break_here(),
             Value::Null => self.wrong(
+                Code::WrongType,
                 format!("{} has no value", self.subject()),
                 Some("give it one, or take the key out".to_owned()),
             ),
@@ -122,14 +124,26 @@ impl<'a> Checker<'a> {
             Value::Integer(integer)
                 if i64::try_from(*integer).is_err() && u64::try_from(*integer).is_err() =>
             {
-                self.wrong(format!("{} does not fit in 64 bits", self.source.written(node)), help());
+                self.wrong(
+                    Code::InvalidValue,
+                    format!("{} does not fit in 64 bits", self.source.written(node)),
+                    help(),
+                );
             }
             // A number of digits alone is a float only if 128 bits were too few for it.
             Value::Float(text) if text.bytes().all(|byte| byte.is_ascii_digit() || b"+-".contains(&byte)) => {
-                self.wrong(format!("{} does not fit in 64 bits", self.source.written(node)), help());
+                self.wrong(
+                    Code::InvalidValue,
+                    format!("{} does not fit in 64 bits", self.source.written(node)),
+                    help(),
+                );
             }
             Value::Float(text) if text.parse().is_ok_and(|number: f64| !number.is_finite()) => {
-                self.wrong(format!("{} is too large for a number", self.source.written(node)), help());
+                self.wrong(
+                    Code::InvalidValue,
+                    format!("{} is too large for a number", self.source.written(node)),
+                    help(),
+                );
             }
             Value::Mapping(entries) => {
                 for entry in entries.iter() {
@@ -173,7 +187,12 @@ impl<'a> Checker<'a> {
             self.path.push(Segment::from(&entry.key));
             let kind: Vec<&str> = required(schema).collect();
             let message = format!("`{}` does not go with {}", entry.key, list(&kind, "and"));
-            self.push(Some(&entry.key_span), message, Some("take one of them out".to_owned()));
+            self.push(
+                Code::ExclusiveKeys,
+                Some(&entry.key_span),
+                message,
+                Some("take one of them out".to_owned()),
+            );
             self.path.pop();
         }
     }
@@ -205,12 +224,13 @@ impl<'a> Checker<'a> {
             };
             self.path.push(Segment::from(&entry.key));
             if let Some(Err(malformed)) = key_format.map(|format| (format.check)(&entry.key)) {
-                self.push(Some(&entry.key_span), malformed.message, malformed.help);
+                self.push(Code::InvalidValue, Some(&entry.key_span), malformed.message, malformed.help);
             }
             // Keys with a format are header names, which ignore case.
             if key_format.is_some() && !names.insert(entry.key.to_ascii_lowercase()) {
                 let message = format!("the header `{}` appears twice", entry.key);
                 self.push(
+                    Code::DuplicateKey,
                     Some(&entry.key_span),
                     message,
                     Some("upper and lower case are the same".to_owned()),
@@ -255,7 +275,7 @@ impl<'a> Checker<'a> {
             self.path.push(Segment::from(second));
             let message = format!("`{second}` and `{first}` exclude each other");
             let help = help.unwrap_or("take one of them out");
-            self.push(Some(&entry.key_span), message, Some(help.to_owned()));
+            self.push(Code::ExclusiveKeys, Some(&entry.key_span), message, Some(help.to_owned()));
             self.path.pop();
         }
     }
@@ -263,7 +283,7 @@ impl<'a> Checker<'a> {
     fn missing(&mut self, message: String) {
         // The path leads to the missing key, so that the message names the mapping that lacks it.
         self.path.push(Segment::from(""));
-        self.push(None, message, None);
+        self.push(Code::MissingKey, None, message, None);
         self.path.pop();
     }
 
@@ -278,7 +298,7 @@ impl<'a> Checker<'a> {
             }
         };
         let message = format!("unknown key `{}`", entry.key);
-        let error = self.source.key_error(&self.path, &entry.key_span, message);
+        let error = self.source.key_error(Code::UnknownKey, &self.path, &entry.key_span, message);
         self.report.errors.push(error.help(help));
         self.report.unknown.insert(entry.key_span.start);
     }
@@ -310,12 +330,16 @@ impl<'a> Checker<'a> {
 
     fn sequence(&mut self, items: &'a [Node], schema: &'a Json) {
         if items.is_empty() && schema.get("minItems").is_some_and(|min| min != 0) {
-            self.wrong(format!("{} is empty", self.subject()), Some("it needs at least one item".to_owned()));
+            self.wrong(
+                Code::InvalidValue,
+                format!("{} is empty", self.subject()),
+                Some("it needs at least one item".to_owned()),
+            );
         }
         let maximum = schema.get("maxItems").and_then(Json::as_u64);
         if let Some(maximum) = maximum.filter(|&maximum| items.len() as u64 > maximum) {
             let message = format!("{} has more than {maximum} items", self.subject());
-            self.wrong(message, Some(format!("there are {}", items.len())));
+            self.wrong(Code::InvalidValue, message, Some(format!("there are {}", items.len())));
         }
         let Some(item_schema) = schema.get("items") else { return };
         for (index, item) in items.iter().enumerate() {
@@ -326,7 +350,11 @@ impl<'a> Checker<'a> {
     }
 
     fn wrong_kind(&mut self, found: &str, choices: &[&Json], help: Option<String>) {
-        self.wrong(format!("{} must be {}, not {found}", self.subject(), expected(choices)), help);
+        self.wrong(
+            Code::WrongType,
+            format!("{} must be {}, not {found}", self.subject(), expected(choices)),
+            help,
+        );
     }
 
     /// Returns the name of the current value in messages.
@@ -339,17 +367,17 @@ impl<'a> Checker<'a> {
     }
 
     /// Reports the current value as wrong.
-    fn wrong(&mut self, message: String, help: Option<String>) {
-        self.push(None, message, help);
+    fn wrong(&mut self, code: Code, message: String, help: Option<String>) {
+        self.push(code, None, message, help);
     }
 
-    fn push(&mut self, key: Option<&Range<usize>>, message: String, help: Option<String>) {
+    fn push(&mut self, code: Code, key: Option<&Range<usize>>, message: String, help: Option<String>) {
         let error = match key {
             Some(key) => {
                 let around = self.path.split_last().map_or(&[][..], |(_, around)| around);
-                self.source.key_error(around, key, message)
+                self.source.key_error(code, around, key, message)
             }
-            None => self.source.error(&self.path, message),
+            None => self.source.error(code, &self.path, message),
         };
         self.report.errors.push(match help {
             Some(help) => error.help(help),
@@ -360,9 +388,9 @@ impl<'a> Checker<'a> {
 
     /// Reports a secret that is written out. The error has no excerpt, which would show it.
     fn written_out(&mut self) {
-        let (file, line) = (self.source.file(), self.source.line(&self.path));
-        let message = format!("{file}:{line}: {} is written out, so it is no secret", self.subject());
-        self.report.errors.push(ConfigError::new(message).help(secret::ADVICE));
+        let message = format!("{} is written out, so it is no secret", self.subject());
+        let error = self.source.error(Code::PlainSecret, &self.path, message);
+        self.report.errors.push(error.help(secret::ADVICE).without_excerpt());
         self.break_here();
     }
 

@@ -3,6 +3,7 @@
 use serde_json::Value as Json;
 
 use super::Checker;
+use crate::config::load::code::Code;
 use crate::config::load::format;
 use crate::config::load::keyword::{array, expected, is_word, list, string, takes_text, texts, words};
 use crate::config::load::source::Node;
@@ -18,13 +19,14 @@ impl Checker<'_> {
         if !allowed.is_empty() && !allowed.contains(&integer.to_string()) {
             let allowed: Vec<&str> = allowed.iter().map(String::as_str).collect();
             self.wrong(
+                Code::InvalidValue,
                 format!("{} cannot be {}", self.subject(), self.source.written(node)),
                 Some(format!("it is one of {}", list(&allowed, "and"))),
             );
         } else if let Some(minimum) = bound("minimum").filter(|&minimum| integer < minimum) {
-            self.wrong(format!("{} must be at least {minimum}", self.subject()), help);
+            self.wrong(Code::InvalidValue, format!("{} must be at least {minimum}", self.subject()), help);
         } else if let Some(maximum) = bound("maximum").filter(|&maximum| integer > maximum) {
-            self.wrong(format!("{} must be at most {maximum}", self.subject()), help);
+            self.wrong(Code::InvalidValue, format!("{} must be at most {maximum}", self.subject()), help);
         }
     }
 
@@ -37,7 +39,11 @@ impl Checker<'_> {
         let (minimum, maximum) = (bound("minimum"), bound("maximum"));
         // Infinity and the like are no numbers to Rust, as they are written in YAML.
         if !text.parse().is_ok_and(|number: f64| (minimum..=maximum).contains(&number)) {
-            self.wrong(format!("{} must be a number from {minimum} to {maximum}", self.subject()), None);
+            self.wrong(
+                Code::InvalidValue,
+                format!("{} must be a number from {minimum} to {maximum}", self.subject()),
+                None,
+            );
         }
     }
 
@@ -80,7 +86,7 @@ impl Checker<'_> {
         let help = help.unwrap_or_else(|| {
             "look at the variable: values are not shown, as they may be secret".to_owned()
         });
-        self.wrong(message, Some(help));
+        self.wrong(Code::InvalidValue, message, Some(help));
     }
 
     pub(super) fn text(&mut self, text: &str, choices: &[&Json]) {
@@ -90,7 +96,11 @@ impl Checker<'_> {
         }
         if let Some(choice) = texts(choices).next() {
             if text.is_empty() && choice.get("minLength").is_some_and(|min| min != 0) {
-                self.wrong(format!("{} is empty", self.subject()), Some("take the key out".to_owned()));
+                self.wrong(
+                    Code::InvalidValue,
+                    format!("{} is empty", self.subject()),
+                    Some("take the key out".to_owned()),
+                );
             }
             let format = string(choice, "format");
             if format == Some("secret") && Secret::is_written_out(text) {
@@ -99,7 +109,7 @@ impl Checker<'_> {
             let format = format.and_then(format::find);
             if let Some(Err(malformed)) = format.map(|format| (format.check)(text)) {
                 match look_alike::find(text) {
-                    Some(found) => self.wrong(malformed.message, Some(found.advice())),
+                    Some(found) => self.wrong(Code::InvalidValue, malformed.message, Some(found.advice())),
                     None => self.malformed(malformed.message, malformed.help, choices),
                 }
             }
@@ -111,11 +121,13 @@ impl Checker<'_> {
         let only_words = choices.iter().all(|choice| is_word(choice));
         if let Some(similar) = self.similar.find(text, words.iter().copied()) {
             self.wrong(
+                Code::InvalidValue,
                 format!("{} cannot be `{text}`", self.subject()),
                 Some(format!("did you mean `{similar}`?")),
             );
         } else if only_words {
             self.wrong(
+                Code::InvalidValue,
                 format!("{} cannot be `{text}`", self.subject()),
                 Some(format!("write {}", expected(choices))),
             );
@@ -139,6 +151,6 @@ impl Checker<'_> {
             (Some(help), [_, ..]) => Some(format!("{help}; or {}", words.join(" or "))),
             (help, _) => help,
         };
-        self.wrong(message, help);
+        self.wrong(Code::InvalidValue, message, help);
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::{Findings, first_with};
+use crate::config::load::code::Code;
 use crate::config::values::segment::Segment;
 use crate::config::{AccessLog, Config, LogOutput, OrOff};
 use crate::path;
@@ -13,12 +14,12 @@ pub(super) fn validate(config: &Config, findings: &mut Findings<'_>) {
     validate_fields(log, &base, findings);
     if log.rotate.is_some() && !matches!(log.output, LogOutput::File(_)) {
         let message = "`rotate` has no effect unless `output` is a file";
-        findings.add(&base, &path!["rotate"], message, "name the file, or take it out");
+        findings.add(Code::NoEffect, &base, &path!["rotate"], message, "name the file, or take it out");
     }
     if log.syslog.is_some() && !matches!(log.output, LogOutput::Syslog(_)) {
         let message = "`syslog` has no effect unless `output` is a receiver of syslog";
         let help = "write `output: syslog+udp://HOST:514`, or take it out";
-        findings.add(&base, &path!["syslog"], message, help);
+        findings.add(Code::NoEffect, &base, &path!["syslog"], message, help);
     }
 }
 
@@ -27,14 +28,20 @@ fn validate_fields(log: &AccessLog, base: &[Segment], findings: &mut Findings<'_
     if !log.format.has_fields() {
         let message =
             format!("`fields` has no effect on the format `{}`, whose fields are fixed", log.format.name());
-        findings.add(base, &path!["fields"], message, "write `format: json` or `format: text`");
+        findings.add(
+            Code::NoEffect,
+            base,
+            &path!["fields"],
+            message,
+            "write `format: json` or `format: text`",
+        );
     }
     let mut firsts = HashMap::new();
     for (index, field) in fields.iter().enumerate() {
         if first_with(&mut firsts, field, index).is_some() {
             let shown = findings.shown(base, &path!["fields", index], field);
             let message = format!("the field `{shown}` appears twice");
-            findings.add(base, &path!["fields", index], message, "take one of them out");
+            findings.add(Code::DuplicateName, base, &path!["fields", index], message, "take one of them out");
         }
     }
 }

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::Findings;
 use crate::config::Config;
+use crate::config::load::code::Code;
 use crate::config::load::salvage::Kept;
 use crate::config::values::segment::Segment;
 use crate::path;
@@ -30,7 +31,7 @@ pub(super) fn validate(config: &Config, kept: &Kept, findings: &mut Findings<'_>
         let (address, held) = (findings.shown(place, &[], &address), findings.shown(held_at, &[], held));
         let message = format!("the address `{address}` overlaps with `{held}`");
         let help = format!("line {line} has that: write another port, or one of the two alone");
-        findings.add(place, &[], message, help);
+        findings.add(Code::AddressConflict, place, &[], message, help);
     }
 }
 
@@ -72,11 +73,23 @@ fn validate_kind(address: &SocketAddr, place: &[Segment], findings: &mut Finding
     let address = findings.shown(place, &[], address);
     if ip.is_multicast() {
         let message = format!("`{address}` is a multicast address, and no listener can have it");
-        findings.add(place, &[], message, "write an address of this machine, or `[::]` for all");
+        findings.add(
+            Code::InvalidValue,
+            place,
+            &[],
+            message,
+            "write an address of this machine, or `[::]` for all",
+        );
     } else if ip.is_unicast_link_local() {
         let message =
             format!("`{address}` is a link-local address, which means nothing without an interface");
-        findings.add(place, &[], message, "write another address of this machine, or `[::]` for all");
+        findings.add(
+            Code::InvalidValue,
+            place,
+            &[],
+            message,
+            "write another address of this machine, or `[::]` for all",
+        );
     }
 }
 

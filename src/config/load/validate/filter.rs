@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::{Findings, validate_size};
+use crate::config::load::code::Code;
 use crate::config::load::salvage::Kept;
 use crate::config::values::segment::Segment;
 use crate::config::{Config, Filter, FilterLimits, FilterUse};
@@ -47,7 +48,7 @@ fn validate_use(one: &FilterUse, known: &HashSet<&str>, base: &[Segment], findin
         } else {
             findings.advise_name(name, &shown, known.iter().copied(), "filters")
         };
-        findings.add(base, keys, format!("unknown filter `{shown}`"), help);
+        findings.add(Code::UnknownName, base, keys, format!("unknown filter `{shown}`"), help);
     }
 }
 
@@ -58,7 +59,7 @@ fn validate_stem(filter: &Filter, base: &[Segment], findings: &mut Findings<'_>)
         let message = format!("`{stem}`, the name of the file, is not a valid filter name");
         let help =
             "give it a name under `filters`, or the file one of at most 64 letters, digits, `-`, `_` and `.`";
-        findings.add(base, &path!["wasm"], message, help);
+        findings.add(Code::InvalidValue, base, &path!["wasm"], message, help);
     }
 }
 
@@ -72,7 +73,7 @@ pub(super) fn check_names<'n>(
     for name in names.filter(|name| !is_name(name)) {
         let message = format!("`{name}` is not a valid {noun}");
         let help = "write at most 64 letters, digits, `-`, `_` and `.`";
-        findings.add(&path![section, name], &[], message, help);
+        findings.add(Code::InvalidValue, &path![section, name], &[], message, help);
     }
 }
 
@@ -89,11 +90,17 @@ fn validate_filter(filter: &Filter, base: &[Segment], findings: &mut Findings<'_
     for (name, value) in &filter.env {
         if name.is_empty() || name.contains(['=', '\0']) {
             let message = format!("`{}` is not the name of an environment variable", name.escape_debug());
-            findings.add(base, &path!["env", name], message, "write a name without `=`");
+            findings.add(Code::InvalidValue, base, &path!["env", name], message, "write a name without `=`");
         }
         if value.contains('\0') {
             let message = format!("`{name}` has a zero byte");
-            findings.add(base, &path!["env", name], message, "an environment variable ends with it");
+            findings.add(
+                Code::InvalidValue,
+                base,
+                &path!["env", name],
+                message,
+                "an environment variable ends with it",
+            );
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use super::Findings;
 use super::route::check_upstream;
+use crate::config::load::code::Code;
 use crate::config::values::segment::Segment;
 use crate::config::{ForwardAuth, HashKey, HeaderName};
 use crate::path;
@@ -23,6 +24,7 @@ pub(super) fn validate(forward: &ForwardAuth, base: &[Segment], findings: &mut F
             if let Some(help) = advise(name) {
                 let shown = findings.shown(base, &path![list, index], name);
                 findings.add(
+                    Code::ReservedName,
                     base,
                     &path![list, index],
                     format!("the header `{shown}` cannot be passed on"),
@@ -61,7 +63,7 @@ fn validate_key(forward: &ForwardAuth, key: &[HashKey], base: &[Segment], findin
             );
             let part = if is_cookie { "cookie:NAME" } else { "header:NAME" };
             let help = format!("add `{part}` for it, or take it out of `request_headers`");
-            findings.add(base, &path!["cache", "key"], message, help);
+            findings.add(Code::Contradiction, base, &path!["cache", "key"], message, help);
         }
     }
 }

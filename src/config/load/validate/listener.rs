@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::{Findings, first_with, validate_size};
+use crate::config::load::code::Code;
 use crate::config::load::salvage::Kept;
 use crate::config::model::listener::Listener;
 use crate::config::values::segment::Segment;
@@ -23,14 +24,26 @@ pub(super) fn validate(config: &Config, kept: &Kept, findings: &mut Findings<'_>
             let line = findings.line(&path!["listeners", first], &path!["address"]);
             let address = findings.shown(&base, &path!["address"], &address);
             let message = format!("the address `{address}` appears twice");
-            findings.add(&base, &path!["address"], message, format!("the listener in line {line} has it"));
+            findings.add(
+                Code::AddressConflict,
+                &base,
+                &path!["address"],
+                message,
+                format!("the listener in line {line} has it"),
+            );
         } else if let Some(name) = &listener.name
             && let Some(first) = first_with(&mut names, name.as_str(), index)
         {
             let line = findings.line(&path!["listeners", first], &path!["name"]);
             let name = findings.shown(&base, &path!["name"], &name);
             let message = format!("the listener name `{name}` appears twice");
-            findings.add(&base, &path!["name"], message, format!("the listener in line {line} has it"));
+            findings.add(
+                Code::DuplicateName,
+                &base,
+                &path!["name"],
+                message,
+                format!("the listener in line {line} has it"),
+            );
         }
         validate_http2(&listener.http2, &path!["listeners", index, "http2"], findings);
         validate_unix(listener, &base, findings);
@@ -43,6 +56,7 @@ pub(super) fn validate(config: &Config, kept: &Kept, findings: &mut Findings<'_>
             let address = findings.shown(&path!["admin", "address"], &[], &address);
             let message = format!("the address `{address}` appears twice");
             findings.add(
+                Code::AddressConflict,
                 &path!["admin", "address"],
                 &[],
                 message,
@@ -58,6 +72,7 @@ fn validate_unix(listener: &Listener, base: &[Segment], findings: &mut Findings<
         if listener.mode.is_some() {
             let help = "take `mode` out, or listen on a Unix socket: `address: unix:/run/gateway.sock`";
             findings.add(
+                Code::NoEffect,
                 base,
                 &path!["mode"],
                 "`mode` has no effect: the address is not a Unix socket",
@@ -68,13 +83,19 @@ fn validate_unix(listener: &Listener, base: &[Segment], findings: &mut Findings<
     };
     if listener.mode.is_some() && socket.file().is_none() {
         let help = "take `mode` out: every program in the same network namespace may connect";
-        findings.add(base, &path!["mode"], "`mode` has no effect: an abstract socket has no file", help);
+        findings.add(
+            Code::NoEffect,
+            base,
+            &path!["mode"],
+            "`mode` has no effect: an abstract socket has no file",
+            help,
+        );
     }
     let is_limited = listener.limits.connections_per_client.as_on().is_some();
     if is_limited && listener.proxy_protocol == ProxyProtocol::Off {
         let message = "`connections_per_client` has no effect: clients on a Unix socket have no address";
         let help = "take it out; `connections` limits all clients together";
-        findings.add(base, &path!["limits", "connections_per_client"], message, help);
+        findings.add(Code::NoEffect, base, &path!["limits", "connections_per_client"], message, help);
     }
 }
 
@@ -92,10 +113,22 @@ fn validate_proxy_protocol(
     let trusted = &config.trusted_proxies;
     if is_unix && !trusted.contains(&PeerNetwork::Unix) {
         let message = "`proxy_protocol: accept` accepts no PROXY header without `unix` in `trusted_proxies`";
-        findings.add(base, &path!["proxy_protocol"], message, "write `trusted_proxies: [unix]`");
+        findings.add(
+            Code::NoEffect,
+            base,
+            &path!["proxy_protocol"],
+            message,
+            "write `trusted_proxies: [unix]`",
+        );
     } else if !is_unix && !trusted.iter().any(|proxy| matches!(proxy, PeerNetwork::Network(_))) {
         let message = "`proxy_protocol: accept` accepts no PROXY header without `trusted_proxies`";
-        findings.add(base, &path!["proxy_protocol"], message, "list the networks of your proxies there");
+        findings.add(
+            Code::NoEffect,
+            base,
+            &path!["proxy_protocol"],
+            message,
+            "list the networks of your proxies there",
+        );
     }
 }
 
@@ -115,7 +148,13 @@ fn validate_http2(http2: &ListenerHttp2, base: &[Segment], findings: &mut Findin
         // One of them may be the default.
         let is_default = connection == ListenerHttp2::default().connection_window;
         let key = if is_default { "stream_window" } else { "connection_window" };
-        findings.add(base, &path![key], message, "all streams share it: raise it, or lower the other");
+        findings.add(
+            Code::Contradiction,
+            base,
+            &path![key],
+            message,
+            "all streams share it: raise it, or lower the other",
+        );
     }
     let tables = ListenerHttp2::TABLE_MIN..=ListenerHttp2::TABLE_MAX;
     let of_table = "a client may use 4KiB before it knows of another table";

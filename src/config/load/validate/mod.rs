@@ -20,6 +20,7 @@ use super::error::ConfigError;
 use super::salvage::Kept;
 use super::similar::Similar;
 use super::source::Source;
+use crate::config::load::code::Code;
 use crate::config::values::look_alike;
 use crate::config::values::segment::Segment;
 use crate::config::{ByteSize, Config, Pool};
@@ -54,6 +55,7 @@ impl Findings<'_> {
     /// Adds an error about the value at `base` and `keys` below it. Message and help show variables of that value as written.
     fn add(
         &mut self,
+        code: Code,
         base: &[Segment],
         keys: &[Segment],
         message: impl Into<String>,
@@ -61,7 +63,7 @@ impl Findings<'_> {
     ) {
         let path = [base, keys].concat();
         let help = self.source.as_written(&[&path], &help.into());
-        self.errors.push(self.source.error_as_written(&path, &message.into()).help(help));
+        self.errors.push(self.source.error_as_written(code, &path, &message.into()).help(help));
     }
 
     /// Returns the line of a value, for messages that point at a second place.
@@ -107,18 +109,30 @@ fn validate_pool(pool: &Pool, base: &[Segment], findings: &mut Findings<'_>) {
     {
         let max_connections = findings.shown(base, &path!["max_connections"], &max_connections);
         let message = format!("`max_idle` is more than `max_connections`, which is {max_connections}");
-        findings.add(base, &path!["max_idle"], message, "idle connections count among all connections");
+        findings.add(
+            Code::Contradiction,
+            base,
+            &path!["max_idle"],
+            message,
+            "idle connections count among all connections",
+        );
     }
     if let (Some(min_idle), Some(max_idle)) = (pool.min_idle, pool.max_idle)
         && min_idle > max_idle
     {
         let max_idle = findings.shown(base, &path!["max_idle"], &max_idle);
         let message = format!("`min_idle` is more than `max_idle`, which is {max_idle}");
-        findings.add(base, &path!["min_idle"], message, "lower the one or raise the other");
+        findings.add(
+            Code::Contradiction,
+            base,
+            &path!["min_idle"],
+            message,
+            "lower the one or raise the other",
+        );
     }
     if pool.keep_alive == Some(false) && pool.min_idle.is_some_and(|min_idle| min_idle > 0) {
         let message = "`min_idle` keeps connections, which `keep_alive: false` forbids";
-        findings.add(base, &path!["min_idle"], message, "take one of them out");
+        findings.add(Code::Contradiction, base, &path!["min_idle"], message, "take one of them out");
     }
 }
 
@@ -136,6 +150,6 @@ fn validate_size(
         size if size > bounds.end() => ("at most", bounds.end()),
         _ => return true,
     };
-    findings.add(base, &path![key], format!("`{key}` must be {side} {bound}"), help);
+    findings.add(Code::InvalidValue, base, &path![key], format!("`{key}` must be {side} {bound}"), help);
     false
 }

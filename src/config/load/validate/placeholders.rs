@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::Findings;
+use crate::config::load::code::Code;
 use crate::config::values::segment::Segment;
 use crate::config::{Config, HeaderEdits, HeaderTemplate, Placeholder, Route};
 use crate::path;
@@ -31,11 +32,17 @@ pub(super) fn validate(
             _ if defaults_broken => {}
             Placeholder::Identity(_) if config.settings_of(route).auth.is_none() => {
                 let message = format!("`{placeholder}` has no value on a route without `auth`");
-                findings.add(base, &keys, message, "write the ways to know a caller under `auth`");
+                findings.add(
+                    Code::NoEffect,
+                    base,
+                    &keys,
+                    message,
+                    "write the ways to know a caller under `auth`",
+                );
             }
             Placeholder::RequestId if lacks_request_id(config, route) => {
                 let message = format!("`{placeholder}` has no value on a route without `request_id`");
-                findings.add(base, &keys, message, "write `request_id: on`");
+                findings.add(Code::NoEffect, base, &keys, message, "write `request_id: on`");
             }
             _ => {}
         }
@@ -87,5 +94,5 @@ fn check_parameter(
         }
         None => "it takes parameters of `match.template`".to_owned(),
     };
-    findings.add(base, keys, message, help);
+    findings.add(Code::UnknownName, base, keys, message, help);
 }

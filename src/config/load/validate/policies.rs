@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use super::filter::check_names;
 use super::{Findings, forward_auth};
+use crate::config::load::code::Code;
 use crate::config::load::salvage::Kept;
 use crate::config::values::segment::Segment;
 use crate::config::{
@@ -51,6 +52,7 @@ pub(super) fn validate(config: &Config, kept: &Kept, findings: &mut Findings<'_>
         if !has_auth && !kept.defaults_broken && require.is_some_and(|require| require.as_on().is_some()) {
             let message = "`require` has no effect on a route without `auth`";
             findings.add(
+                Code::NoEffect,
                 &path!["routes", index],
                 &path!["require"],
                 message,
@@ -65,7 +67,13 @@ fn validate_jwt(jwt: &Jwt, base: &[Segment], findings: &mut Findings<'_>) {
     let is_https = matches!(&jwt.jwks, KeySource::Url(url) if url.scheme == Scheme::Https);
     if jwt.jwks_ca.is_some() && !is_https {
         let message = "`jwks_ca` has no effect without an `https` URL in `jwks`";
-        findings.add(base, &path!["jwks_ca"], message, "take it out, or fetch the keys by `https`");
+        findings.add(
+            Code::NoEffect,
+            base,
+            &path!["jwks_ca"],
+            message,
+            "take it out, or fetch the keys by `https`",
+        );
     }
     validate_claims(&jwt.claims_to_headers, base, findings);
 }
@@ -74,20 +82,32 @@ fn validate_jwt(jwt: &Jwt, base: &[Segment], findings: &mut Findings<'_>) {
 fn validate_oidc(oidc: &Oidc, base: &[Segment], findings: &mut Findings<'_>) {
     if oidc.ca.is_some() && oidc.issuer.url().scheme != Scheme::Https {
         let message = "`ca` has no effect without an `https` URL in `issuer`";
-        findings.add(base, &path!["ca"], message, "take it out, or write the issuer with `https`");
+        findings.add(
+            Code::NoEffect,
+            base,
+            &path!["ca"],
+            message,
+            "take it out, or write the issuer with `https`",
+        );
     }
     for name in oidc.parameters.keys().filter(|name| Oidc::OWN_PARAMETERS.contains(&name.as_str())) {
         let message = format!("the parameter `{name}` cannot be set");
         let help = "the gateway sets it, from other keys or for each login";
-        findings.add(base, &path!["parameters", name.as_str()], message, help);
+        findings.add(Code::ReservedName, base, &path!["parameters", name.as_str()], message, help);
     }
     if oidc.redirect_path.normal() == oidc.logout_path.normal() {
         let message = "`logout_path` appears twice: it is `redirect_path`, too";
-        findings.add(base, &path!["logout_path"], message, "write another path");
+        findings.add(Code::DuplicateName, base, &path!["logout_path"], message, "write another path");
     }
     if oidc.post_logout_redirect.as_ref().is_some_and(|to| to.fixed().is_none()) {
         let message = "the path has no parameter that `post_logout_redirect` could have";
-        findings.add(base, &path!["post_logout_redirect"], message, "write it without braces");
+        findings.add(
+            Code::UnknownName,
+            base,
+            &path!["post_logout_redirect"],
+            message,
+            "write it without braces",
+        );
     }
     validate_claims(&oidc.claims_to_headers, base, findings);
 }
@@ -97,7 +117,13 @@ fn validate_claims(claims: &ClaimsToHeaders, base: &[Segment], findings: &mut Fi
     for (claim, name) in claims {
         if let Some(help) = name.advise_reserved() {
             let message = format!("the header `{name}` cannot get a claim");
-            findings.add(base, &path!["claims_to_headers", claim.as_str()], message, help);
+            findings.add(
+                Code::ReservedName,
+                base,
+                &path!["claims_to_headers", claim.as_str()],
+                message,
+                help,
+            );
         }
     }
 }
@@ -119,9 +145,15 @@ fn validate_auth(
         let shown = findings.shown(base, &keys(index), &name);
         if !ways.contains(name.as_str()) {
             let help = findings.advise_name(name, &shown, ways.iter().copied(), "auth");
-            findings.add(base, &keys(index), format!("unknown way `{shown}`"), help);
+            findings.add(Code::UnknownName, base, &keys(index), format!("unknown way `{shown}`"), help);
         } else if !seen.insert(name) {
-            findings.add(base, &keys(index), format!("the way `{shown}` appears twice"), "take one out");
+            findings.add(
+                Code::DuplicateName,
+                base,
+                &keys(index),
+                format!("the way `{shown}` appears twice"),
+                "take one out",
+            );
         }
     }
 }
@@ -149,7 +181,7 @@ fn validate_certificates(config: &Config, route: &Route, index: usize, findings:
     let shown = findings.shown(&base, &keys, &name);
     let message = format!("the way `{shown}` is `mtls`, and no listener of the route requests certificates");
     let help = "write `client_auth: { ca: FILE }` below the `tls` of a listener, with `required: false` if others use it, too";
-    findings.add(&base, &keys, message, help);
+    findings.add(Code::Contradiction, &base, &keys, message, help);
 }
 
 /// Reports credentials for any origin, since each page on the web could act in the name of its visitors, and `*` in `expose` beside them,
@@ -161,11 +193,17 @@ fn validate_cors(cors: &Cors, base: &[Segment], findings: &mut Findings<'_>) {
     if let Some(any) = cors.origins.iter().position(|origin| *origin == OriginPattern::Any) {
         let message = "the origin `*` excludes `credentials`: any page could act in its visitor's name";
         let help = "list the origins that may, or take `credentials` out";
-        findings.add(base, &path!["origins", any], message, help);
+        findings.add(Code::Contradiction, base, &path!["origins", any], message, help);
     }
     if let Some(all) = cors.expose.iter().position(|name| name.as_http() == "*") {
         let message = "`*` has no effect beside `credentials`";
-        findings.add(base, &path!["expose", all], message, "list the fields that pages may read");
+        findings.add(
+            Code::NoEffect,
+            base,
+            &path!["expose", all],
+            message,
+            "list the fields that pages may read",
+        );
     }
 }
 
@@ -180,6 +218,12 @@ fn validate_queues(limits: &RateLimits, base: &[Segment], findings: &mut Finding
             RateLimits::Several(_) => path![index, "queue"].to_vec(),
         };
         let message = format!("`queue` must be at most {}", RateLimit::QUEUE_MAX);
-        findings.add(base, &place, message, "each waiting request holds a connection or a stream");
+        findings.add(
+            Code::InvalidValue,
+            base,
+            &place,
+            message,
+            "each waiting request holds a connection or a stream",
+        );
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{Findings, first_with, placeholders, split, validate_pool};
+use crate::config::load::code::Code;
 use crate::config::load::salvage::Kept;
 use crate::config::values::segment::Segment;
 use crate::config::{
@@ -32,7 +33,7 @@ pub(super) fn validate(config: &Config, kept: &Kept, findings: &mut Findings<'_>
         let base = path!["routes", index];
         if route.name.as_deref() == Some(NO_ROUTE) {
             let message = format!("the route name `{NO_ROUTE}` stands for requests without a route");
-            findings.add(&base, &path!["name"], message, "write another name");
+            findings.add(Code::ReservedName, &base, &path!["name"], message, "write another name");
         }
         if let Some(name) = &route.name
             && let Some(first) = first_with(&mut names, name.as_str(), index)
@@ -40,7 +41,13 @@ pub(super) fn validate(config: &Config, kept: &Kept, findings: &mut Findings<'_>
             let line = findings.line(&path!["routes", first], &path!["name"]);
             let name = findings.shown(&base, &path!["name"], &name);
             let message = format!("the route name `{name}` appears twice");
-            findings.add(&base, &path!["name"], message, format!("the route in line {line} has it"));
+            findings.add(
+                Code::DuplicateName,
+                &base,
+                &path!["name"],
+                message,
+                format!("the route in line {line} has it"),
+            );
         }
         if !kept.listeners_broken {
             validate_listeners(route, &listeners, &plain, &base, findings);
@@ -87,7 +94,7 @@ fn validate_listeners(
             let keys = path!["listeners", index];
             let shown = findings.shown(base, &keys, &name);
             let help = findings.advise_name(name, &shown, plain.iter().copied(), "listeners");
-            findings.add(base, &keys, format!("unknown listener `{shown}`"), help);
+            findings.add(Code::UnknownName, base, &keys, format!("unknown listener `{shown}`"), help);
         }
     }
 }
@@ -111,7 +118,7 @@ pub(super) fn check_upstream(
         Some(_) => format!("write `upstream: {{ url: \"{shown}\" }}`"),
         None => findings.advise_name(name, &shown, known.iter().copied(), "upstreams"),
     };
-    findings.add(base, keys, format!("unknown upstream `{shown}`"), help);
+    findings.add(Code::UnknownName, base, keys, format!("unknown upstream `{shown}`"), help);
 }
 
 /// Returns the URL that was probably meant by a name that looks like one, or like `host:port`.
@@ -127,6 +134,7 @@ fn validate_match(matches: &Match, base: &[Segment], findings: &mut Findings<'_>
     if let Some(name) = matches.headers.keys().find(|name| name.as_http() == http::header::HOST) {
         let message = "`host` is not matched as a header";
         findings.add(
+            Code::InvalidValue,
             base,
             &path!["match", "headers", name.to_string().as_str()],
             message,
@@ -135,18 +143,24 @@ fn validate_match(matches: &Match, base: &[Segment], findings: &mut Findings<'_>
     }
     if matches.query.contains_key("") {
         let message = "a query parameter needs a name";
-        findings.add(base, &path!["match", "query", ""], message, "take it out");
+        findings.add(Code::InvalidValue, base, &path!["match", "query", ""], message, "take it out");
     }
     if let Some(template) = &matches.template {
         let place = path!["match", "template"];
         let mut seen = HashSet::new();
         if let Some(twice) = template.parameters().find(|name| !seen.insert(*name)) {
             let message = format!("the parameter `{{{twice}}}` appears twice");
-            findings.add(base, &place, message, "give each its own name");
+            findings.add(Code::DuplicateName, base, &place, message, "give each its own name");
         }
         if seen.is_empty() {
             let message = format!("`{template}` has no parameter such as {{id}}");
-            findings.add(base, &place, message, "write `path:` for a path that is matched whole");
+            findings.add(
+                Code::InvalidValue,
+                base,
+                &place,
+                message,
+                "write `path:` for a path that is matched whole",
+            );
         }
     }
 }
@@ -157,6 +171,7 @@ fn validate_rewrite(route: &Route, base: &[Segment], findings: &mut Findings<'_>
             if !may_begin_with(&route.matches, prefix) {
                 let message = format!("no path of the match begins with `{prefix}`");
                 findings.add(
+                    Code::Contradiction,
                     base,
                     &path!["rewrite", "strip_prefix"],
                     message,
@@ -191,7 +206,13 @@ fn validate_encoded_slashes(route: &Route, base: &[Segment], findings: &mut Find
             "no request can have the path `{path}`: the path has an encoded slash, which a route accepts only with \
              `paths: {{ encoded_slash: keep }}`"
         );
-        findings.add(base, &path![section, key], message, "take it out, or add that key");
+        findings.add(
+            Code::Contradiction,
+            base,
+            &path![section, key],
+            message,
+            "take it out, or add that key",
+        );
     }
 }
 
@@ -225,17 +246,23 @@ fn validate_respond(route: &Route, base: &[Segment], findings: &mut Findings<'_>
     if matches!(status, 204 | 205 | 304) && !respond.body.is_empty() {
         let status = findings.shown(base, &path!["respond", "status"], &status);
         let message = format!("a response with status {status} has no body");
-        findings.add(base, &path!["respond", "body"], message, "take the body out");
+        findings.add(Code::Contradiction, base, &path!["respond", "body"], message, "take the body out");
     }
     if respond.delay.is_some_and(|delay| delay > Respond::DELAY_MAX) {
         let message = format!("`delay` must be at most {}", Respond::DELAY_MAX);
         let help = "it simulates a slow upstream, and each delayed request holds a connection or a stream";
-        findings.add(base, &path!["respond", "delay"], message, help);
+        findings.add(Code::InvalidValue, base, &path!["respond", "delay"], message, help);
     }
     for name in respond.headers.keys() {
         if let Some(help) = name.advise_reserved() {
             let message = format!("the header `{name}` cannot be set");
-            findings.add(base, &path!["respond", "headers", name.to_string().as_str()], message, help);
+            findings.add(
+                Code::ReservedName,
+                base,
+                &path!["respond", "headers", name.to_string().as_str()],
+                message,
+                help,
+            );
         }
     }
 }
@@ -260,7 +287,7 @@ fn validate_effect(route: &Route, base: &[Segment], findings: &mut Findings<'_>)
     ];
     for (key, _) in settings.into_iter().filter(|(_, is_set)| *is_set) {
         let message = format!("`{key}` has no effect on a route without `upstream`");
-        findings.add(base, &path![key], message, "take it out");
+        findings.add(Code::NoEffect, base, &path![key], message, "take it out");
     }
 }
 
@@ -276,7 +303,13 @@ pub(super) fn validate_headers(headers: &Headers, base: &[Segment], findings: &m
             .map(|(index, name)| (path![side, "remove", index].to_vec(), name));
         for (path, name) in set.chain(add).chain(remove) {
             if let Some(help) = name.advise_reserved() {
-                findings.add(base, &path, format!("the header `{name}` cannot be changed"), help);
+                findings.add(
+                    Code::ReservedName,
+                    base,
+                    &path,
+                    format!("the header `{name}` cannot be changed"),
+                    help,
+                );
             }
         }
     }

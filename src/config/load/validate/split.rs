@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::{Findings, first_with};
+use crate::config::load::code::Code;
 use crate::config::values::segment::Segment;
 use crate::config::{Config, WeightedUpstream};
 use crate::path;
@@ -16,7 +17,13 @@ pub(super) fn validate(
 ) {
     if split.iter().all(|one| one.weight == 0) {
         let message = "the split has no effect: every `weight` is 0";
-        findings.add(base, &path!["upstream"], message, "give one of the upstreams a weight above 0");
+        findings.add(
+            Code::NoEffect,
+            base,
+            &path!["upstream"],
+            message,
+            "give one of the upstreams a weight above 0",
+        );
     }
     let mut names = HashMap::new();
     for (index, one) in split.iter().enumerate() {
@@ -24,7 +31,13 @@ pub(super) fn validate(
             let keys = path!["upstream", index, "to"];
             let shown = findings.shown(base, &keys, &one.to);
             let help = "add its weights up";
-            findings.add(base, &keys, format!("the upstream `{shown}` appears twice"), help);
+            findings.add(
+                Code::DuplicateName,
+                base,
+                &keys,
+                format!("the upstream `{shown}` appears twice"),
+                help,
+            );
         }
     }
     validate_sticky(config, split, base, findings);
@@ -46,6 +59,6 @@ fn validate_sticky(
     if let Some((index, _)) = cookies.find(|(_, cookie)| *cookie != first) {
         let message = "the upstreams of a split differ in their `sticky` cookie";
         let help = "give all of them the same `cookie`, or none: it holds clients wherever they went first";
-        findings.add(base, &path!["upstream", index, "to"], message, help);
+        findings.add(Code::Contradiction, base, &path!["upstream", index, "to"], message, help);
     }
 }

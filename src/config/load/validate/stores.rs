@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use super::Findings;
 use super::filter::check_names;
+use crate::config::load::code::Code;
 use crate::config::load::salvage::Kept;
 use crate::config::values::segment::Segment;
 use crate::config::{Config, OrOff, RateLimits, Store};
@@ -31,20 +32,21 @@ fn validate_store(store: &Store, base: &[Segment], findings: &mut Findings<'_>) 
     let has_variables = findings.source.with_variables(&[base, &path!["url"]].concat()).is_some();
     if store.url.password.is_some() && !has_variables {
         let help = "take it from a variable: `redis://USER:${PASSWORD}@HOST`";
-        findings.add(base, &path!["url"], "the password cannot be written out", help);
+        findings.add(Code::PlainSecret, base, &path!["url"], "the password cannot be written out", help);
     }
     if !store.url.has_tls {
         let help = "take it out, or write a `rediss` URL";
         for (key, is_set) in [("ca", store.tls.ca.is_some()), ("client", store.tls.client.is_some())] {
             if is_set {
                 let message = format!("`{key}` has no effect without a `rediss` URL");
-                findings.add(base, &path!["tls", key], message, help);
+                findings.add(Code::NoEffect, base, &path!["tls", key], message, help);
             }
         }
     }
     if store.timeout > Store::TIMEOUT_MAX {
         let message = format!("`timeout` must be at most {}", Store::TIMEOUT_MAX);
         findings.add(
+            Code::InvalidValue,
             base,
             &path!["timeout"],
             message,
@@ -63,11 +65,23 @@ fn validate_use(limits: &RateLimits, base: &[Segment], names: &HashSet<&str>, fi
             Some(name) if !names.contains(name.as_str()) => {
                 let shown = findings.shown(base, &place("store"), name);
                 let help = findings.advise_name(name, &shown, names.iter().copied(), "stores");
-                findings.add(base, &place("store"), format!("unknown store `{shown}`"), help);
+                findings.add(
+                    Code::UnknownName,
+                    base,
+                    &place("store"),
+                    format!("unknown store `{shown}`"),
+                    help,
+                );
             }
             None if limit.on_error.is_some() => {
                 let message = "`on_error` has no effect without `store`";
-                findings.add(base, &place("on_error"), message, "name the store that the limit is shared in");
+                findings.add(
+                    Code::NoEffect,
+                    base,
+                    &place("on_error"),
+                    message,
+                    "name the store that the limit is shared in",
+                );
             }
             _ => {}
         }

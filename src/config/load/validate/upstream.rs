@@ -1,6 +1,7 @@
 //! Checks of upstreams: TLS settings need an `https` endpoint, a hash its key, a cookie the consent of browsers.
 
 use super::{Findings, validate_pool};
+use crate::config::load::code::Code;
 use crate::config::load::salvage::Kept;
 use crate::config::model::active_health::ActiveHealth;
 use crate::config::model::sticky::SameSite;
@@ -30,17 +31,29 @@ fn validate_upstream(upstream: &Upstream, base: &[Segment], findings: &mut Findi
             true => "a Unix socket is plain: take `tls` out",
             false => "write `https://` in the URL, or take `tls` out",
         };
-        findings.add(base, &path!["tls"], message, help);
+        findings.add(Code::NoEffect, base, &path!["tls"], message, help);
     }
     match (upstream.balance, &upstream.hash_on) {
         (Balance::Hash, None) => {
             let help = "write the part of a request that chooses the endpoint, as in `hash_on: client_ip`";
-            findings.add(base, &path!["balance"], "`balance: hash` has no effect without `hash_on`", help);
+            findings.add(
+                Code::NoEffect,
+                base,
+                &path!["balance"],
+                "`balance: hash` has no effect without `hash_on`",
+                help,
+            );
         }
         (Balance::Hash, Some(_)) | (_, None) => {}
         (_, Some(_)) => {
             let message = "`hash_on` has no effect without `balance: hash`";
-            findings.add(base, &path!["hash_on"], message, "write `balance: hash`, or take `hash_on` out");
+            findings.add(
+                Code::NoEffect,
+                base,
+                &path!["hash_on"],
+                message,
+                "write `balance: hash`, or take `hash_on` out",
+            );
         }
     }
     if let Some(sticky) = &upstream.sticky {
@@ -51,7 +64,13 @@ fn validate_upstream(upstream: &Upstream, base: &[Segment], findings: &mut Findi
         validate_active(active, &base, findings);
         if active.port.is_some() && is_unix(upstream) {
             let help = "take `port` out: probes go to the endpoint's own socket";
-            findings.add(&base, &path!["port"], "`port` has no effect: a Unix socket has no port", help);
+            findings.add(
+                Code::NoEffect,
+                &base,
+                &path!["port"],
+                "`port` has no effect: a Unix socket has no port",
+                help,
+            );
         }
     }
     if let Some(pool) = &upstream.pool {
@@ -63,7 +82,7 @@ fn validate_sticky(sticky: &Sticky, balance: Balance, base: &[Segment], findings
     if balance == Balance::Hash {
         let message = "`sticky` has no effect with `balance: hash`";
         let help = "take `sticky` out, or balance in another way, as in `balance: p2c`";
-        findings.add(base, &path!["sticky"], message, help);
+        findings.add(Code::NoEffect, base, &path!["sticky"], message, help);
     }
     if sticky.secure == Some(false) && (sticky.same_site == SameSite::None || sticky.cookie.asks_for_secure())
     {
@@ -74,7 +93,7 @@ fn validate_sticky(sticky: &Sticky, balance: Balance, base: &[Segment], findings
                 "take `secure: false` out, or write a name without the prefix"
             }
         };
-        findings.add(base, &path!["sticky", "secure"], message, help);
+        findings.add(Code::NoEffect, base, &path!["sticky", "secure"], message, help);
     }
 }
 
@@ -86,21 +105,39 @@ fn is_unix(upstream: &Upstream) -> bool {
 fn validate_active(active: &ActiveHealth, base: &[Segment], findings: &mut Findings<'_>) {
     if active.tcp == Some(false) {
         let help = "write `tcp: true`, or `active: off` for no probes";
-        findings.add(base, &path!["tcp"], "`tcp: false` has no effect", help);
+        findings.add(Code::NoEffect, base, &path!["tcp"], "`tcp: false` has no effect", help);
     }
     if active.path.is_none() {
         for key in active.http_keys() {
             let message = format!("`{key}` has no effect without `path`");
-            findings.add(base, &path![key], message, format!("take `{key}` out, or probe a `path`"));
+            findings.add(
+                Code::NoEffect,
+                base,
+                &path![key],
+                message,
+                format!("take `{key}` out, or probe a `path`"),
+            );
         }
     }
     if active.host == Some(HostHeader::Preserve) {
         let help = "write a host, or take `host` out for the endpoint's own";
-        findings.add(base, &path!["host"], "`host: preserve` has no effect: a probe has no client", help);
+        findings.add(
+            Code::NoEffect,
+            base,
+            &path!["host"],
+            "`host: preserve` has no effect: a probe has no client",
+            help,
+        );
     }
     let is_head = active.method.as_ref().is_some_and(|method| method.as_http() == http::Method::HEAD);
     if is_head && active.body.is_some() {
         let help = "take `body` out, or write `method: GET`";
-        findings.add(base, &path!["body"], "`body` has no effect: a response to HEAD has no body", help);
+        findings.add(
+            Code::NoEffect,
+            base,
+            &path!["body"],
+            "`body` has no effect: a response to HEAD has no body",
+            help,
+        );
     }
 }

@@ -32,7 +32,10 @@ struct Decoded {
 }
 
 /// Reads the certificates of a file, at least one. Each is complete, but its contents are not checked.
-fn certificates(path: &Path, files: &Files) -> Result<Vec<(usize, CertificateDer<'static>)>, TlsError> {
+pub(super) fn certificates(
+    path: &Path,
+    files: &Files,
+) -> Result<Vec<(usize, CertificateDer<'static>)>, TlsError> {
     let decoded = wanted_blocks(path, Wanted::Certificates, files)?;
     Ok(decoded.into_iter().map(|block| (block.line, block.der.into())).collect())
 }

@@ -8,37 +8,30 @@ use std::net::IpAddr;
 
 use http::{HeaderValue, Method, StatusCode, Uri, header};
 
-use crate::config::{HostPattern, Loaded, PathMatch, Piece, QueryMatch, Route, Scheme, SocketAddress};
+use crate::config::{
+    Code, ConfigWarning, HostPattern, Loaded, PathMatch, Piece, QueryMatch, Route, Scheme, SocketAddress,
+};
 use crate::http::fields::Fields;
 use crate::http::forward::{ClientOrigin, parse_authority};
 use crate::http::path::{EncodedSlash, normalise};
+use crate::path;
 use crate::policy::{Identity, RequestValues};
 use crate::router::{Parameters, RequestLine};
 use crate::snapshot::{Action, Snapshot};
 
-/// The number of loops that are listed; the rest is a number.
-const SHOWN_MAX: usize = 20;
-
 /// The segments that samples have below a prefix. A more specific route may match the first one.
 const BELOW: [&str; 2] = ["", "x"];
 
-/// Returns a sentence for each route whose redirect leads back to it, a bounded number of them.
-pub(crate) fn warnings(loaded: &Loaded, snapshot: &Snapshot) -> Vec<String> {
+/// Returns a warning for each route whose redirect leads back to it.
+pub(super) fn warnings(loaded: &Loaded, snapshot: &Snapshot) -> impl Iterator<Item = ConfigWarning> {
     let routes = loaded.config.routes.iter().enumerate().filter(|(_, route)| route.redirect.is_some());
-    let mut warnings: Vec<String> = routes
-        .filter_map(|(index, route)| {
-            let listener = Redirecting { loaded, snapshot, route, name: route.name() }.find_loop()?;
-            Some(warning(loaded, index, route, listener))
-        })
-        .collect();
-    if let Some(more) = warnings.len().checked_sub(SHOWN_MAX).filter(|more| *more > 0) {
-        warnings.truncate(SHOWN_MAX);
-        warnings.push(format!("{more} more routes redirect requests to themselves"));
-    }
-    warnings
+    routes.filter_map(move |(index, route)| {
+        let listener = Redirecting { loaded, snapshot, route, name: route.name() }.find_loop()?;
+        Some(warning(loaded, index, route, listener))
+    })
 }
 
-fn warning(loaded: &Loaded, index: usize, route: &Route, listener: usize) -> String {
+fn warning(loaded: &Loaded, index: usize, route: &Route, listener: usize) -> ConfigWarning {
     let listeners = &loaded.config.listeners;
     let is_tls = |index: usize| listeners.get(index).is_some_and(|listener| listener.tls.is_some());
     let serves = |index: &usize| {
@@ -52,11 +45,12 @@ fn warning(loaded: &Loaded, index: usize, route: &Route, listener: usize) -> Str
         [] => "narrow its `match`".to_owned(),
         meant => format!("write `listeners: [{}]`", meant.join(", ")),
     };
-    format!(
-        "the route `{}` redirects requests on listener `{}` to themselves, in a loop; {cure}",
+    let message = format!(
+        "the route `{}` redirects requests on listener `{}` to themselves, in a loop",
         loaded.route_name(index),
         loaded.listener_name(listener)
-    )
+    );
+    loaded.source.warning(Code::RedirectLoop, &path!["routes", index, "redirect"], message, &cure)
 }
 
 /// A route that may redirect.

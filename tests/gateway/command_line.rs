@@ -137,10 +137,12 @@ async fn gateway_whose_standard_output_cannot_be_written_serves_and_warns_once()
 }
 
 /// Command lines whose output is on standard output, in a folder with `good.yaml` and `pass.wasm`.
-const PRINTING: [&[&str]; 6] = [
+const PRINTING: [&[&str]; 8] = [
     &["schema"],
     &["schema", "--format", "markdown"],
     &["check", "good.yaml"],
+    &["check", "good.yaml", "--format", "json"],
+    &["check", "good.yaml", "--format", "sarif"],
     &["check", "good.yaml", "--diff", "--against", "good.yaml"],
     &["--help"],
     &["--version"],
@@ -197,6 +199,7 @@ fn control_characters_of_files_names_and_variables_are_escaped() {
     for arguments in [
         &["check", bad.to_str().unwrap()][..],
         &["check", good_name],
+        &["check", bad.to_str().unwrap(), "--format", "json"],
         &["check", "missing\u{1b}.yaml"],
         &["check", good_name, "--diff", "--against", "other.yaml"],
         &["check", "other.yaml", "--diff", "--against", good_name],
@@ -211,7 +214,8 @@ fn control_characters_of_files_names_and_variables_are_escaped() {
             assert!(!text.contains(is_bad), "{arguments:?}: {text:?}");
         }
         let shown = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
-        assert!(shown.contains("\\u{1b}") || shown.contains("\\u{7}"), "{arguments:?}: {shown}");
+        let is_escaped = ["\\u{1b}", "\\u{7}", "\\u001b"].iter().any(|escape| shown.contains(escape));
+        assert!(is_escaped, "{arguments:?}: {shown}");
     }
 }
 

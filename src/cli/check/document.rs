@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::outcome::Outcome;
+use crate::config::values::printable::is_hidden;
 use crate::config::{ConfigError, Severity};
 use crate::control::diff::Changes;
 
@@ -115,7 +116,33 @@ impl<'a> Finding<'a> {
     }
 }
 
-/// Returns the text of a document.
-pub(super) fn text(document: &Document<'_>) -> String {
-    serde_json::to_string_pretty(document).unwrap_or_default()
+/// Returns the text of a document. Characters that a terminal would interpret are escaped.
+pub(super) fn text(document: &impl Serialize) -> String {
+    let json = serde_json::to_string_pretty(document).unwrap_or_default();
+    let mut text = String::with_capacity(json.len());
+    for character in json.chars() {
+        // The only control characters that JSON leaves in place are its own line feeds, and those above U+007E.
+        if character != '\n' && is_hidden(character) {
+            text.push_str(&format!("\\u{:04x}", u32::from(character)));
+        } else {
+            text.push(character);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, from_str, json};
+
+    use super::text;
+
+    #[test]
+    fn hidden_characters_are_escaped_and_read_again_as_they_were() {
+        let document = json!({ "a": "\u{9b}31m\u{7f}\u{202e}\u{1b}\n\té\u{1d11e}", "b\u{200b}": [] });
+        let text = text(&document);
+        assert!(!text.contains(['\u{9b}', '\u{7f}', '\u{202e}', '\u{1b}', '\u{200b}', '\t']), "{text:?}");
+        assert!(text.contains("\\u009b31m\\u007f\\u202e") && text.contains("é\u{1d11e}"), "{text:?}");
+        assert_eq!(from_str::<Value>(&text).unwrap(), document);
+    }
 }

@@ -25,7 +25,7 @@ pub(crate) fn run(args: &CheckArgs, file: &Path) -> ExitCode {
     let printed = match args.format {
         ReportFormat::Text => return print(&outcome),
         ReportFormat::Json => document::text(&Document::new(&outcome)),
-        ReportFormat::Sarif => format!("{:#}", sarif::log(&outcome)),
+        ReportFormat::Sarif => document::text(&sarif::log(&outcome)),
     };
     let written = output::print_to_end(&format!("{printed}\n"));
     if is_good || written != ExitCode::SUCCESS { written } else { ExitCode::FAILURE }

@@ -76,7 +76,8 @@ impl Builder<'_> {
         let content = self.files().read(file);
         let content = content.map_err(|error| {
             let message = format!("cannot read {}: {error}", file.display());
-            self.errors.push(self.loaded.source.error(Code::FileUnreadable, path, message));
+            let error = self.loaded.source.error(Code::FileUnreadable, path, message);
+            self.errors.push(error.help("correct the path, or let the gateway's user read it"));
         });
         content.ok()
     }

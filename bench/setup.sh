@@ -74,6 +74,6 @@ step "Pingora"
 cargo build --release --locked --manifest-path pingora/Cargo.toml
 
 step "gateway"
-cargo build --profile dist --locked --manifest-path ../Cargo.toml
+cargo build --profile dist --locked --features otlp --manifest-path ../Cargo.toml
 
 step "all there: bench/bench.py all"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Puts the programs in place that tests/gateway/{http2_clients,upstream_http2_programs,grpc_programs,auth_basic,auth_oidc,rate_limit_store}.rs
+# Puts the programs in place that tests/gateway/{http2_clients,upstream_http2_programs,grpc_programs,auth_basic,auth_oidc,rate_limit_store,traces}.rs
 # run: curl, nghttp, nghttpd, h2load, Node, Go with its gRPC, Chromium, htpasswd, argon2, openssl, redis-server and redis-sentinel from
-# Debian, the Python packages h2 and grpcio in an environment in target/peers, and beside that the programs of gRPC by Go's library and by
+# Debian, the Python packages h2, grpcio, opentelemetry-proto and rotel, a collector of OpenTelemetry, in an environment in target/peers, and beside that the programs of gRPC by Go's library and by
 # tonic, and oidc-provider for Node. What is there is left as it is.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -27,9 +27,9 @@ if ! command -v chromium-headless-shell chromium google-chrome chrome >/dev/null
     install_packages "Chromium, a client of HTTP/2" chromium-headless-shell
 fi
 
-packages=(h2==4.4.1 grpcio==1.85.3)
+packages=(h2==4.4.1 grpcio==1.85.3 opentelemetry-proto==1.45.2 rotel==0.0.1a15)
 if [ "$(cat target/peers/python/packages 2>/dev/null)" != "${packages[*]}" ]; then
-    need python3 "which runs programs of HTTP/2 and gRPC" python3
+    need python3 "which runs programs of HTTP/2, gRPC and OpenTelemetry" python3
     if ! python3 -c 'import ensurepip' 2>/dev/null; then install_packages "Python's venv" python3-venv; fi
     rm -rf target/peers/python.new
     python3 -m venv target/peers/python.new

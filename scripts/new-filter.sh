@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # As tests build it.
-cargo build --locked --features redis
+cargo build --locked --features redis,otlp
 repository=$PWD
 gateway=$PWD/target/debug/gateway
 folder=$(mktemp -d)

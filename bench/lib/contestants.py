@@ -47,6 +47,8 @@ class Contestant:
     """What it has filters for."""
     policies: frozenset[str] = frozenset()
     """The policies that it has."""
+    telemetry: frozenset[str] = frozenset()
+    """The scenarios about records of requests that it takes part in: it records them, or is what those are compared with."""
     walls: Mapping[str, str] = field(default_factory=dict)
     """Scenarios in which it would take seconds a request or minutes to start, and why; left out unless asked for."""
     reload: signal.Signals | None = None
@@ -56,6 +58,8 @@ class Contestant:
         """Whether it can do what the scenario asks for."""
         if scenario.upstream_http2 and not self.upstream_http2:
             return False
+        if scenario.telemetry:
+            return scenario.telemetry in self.telemetry
         if scenario.policy:
             return scenario.policy in self.policies
         if scenario.filter:

@@ -12,13 +12,32 @@ PREBUILT = ROOT / "plugins/prebuilt/uppercase.wasm"
 """The same filter as FILTERS / "upper.wasm", written in Rust with the SDK."""
 
 
+TRACES = ', traces: { otlp: "http://{{origin}}/1k", protocol: http, sample: 0.01 }'
+"""One request of a hundred goes to a receiver, which is the origin: it takes spans without looking at them."""
+
+
 def contestants(gateways: Mapping[str, Path]) -> list[Contestant]:
-    """All there are; each program of the gateway is two, for the filter in C and the one in Rust."""
+    """All there are; each program of the gateway is two, for the filter in C and the one in Rust, and one more that records."""
     ours = []
     for family, program in gateways.items():
         ours.append(_gateway(family, program, FILTERS / "upper.wasm", "nothing heads upper"))
         ours.append(_gateway(family, program, PREBUILT, "upper", "rust"))
+        ours.append(_recording(ours[-2], "traces", TRACES))
     return [*ours, *PEERS]
+
+
+def _recording(plain: Contestant, kind: str, telemetry: str) -> Contestant:
+    """Returns a gateway that differs in what it records, and takes part where that is compared."""
+    return replace(
+        plain,
+        name=f"{plain.family}-{kind}",
+        title=f"{plain.title}, {kind}",
+        values={**plain.values, "telemetry": telemetry},
+        plain=False,
+        filters=frozenset(),
+        policies=frozenset(),
+        telemetry=frozenset({kind}),
+    )
 
 
 def _gateway(family: str, program: Path, upper: Path, filters: str, kind: str = "") -> Contestant:
@@ -27,11 +46,12 @@ def _gateway(family: str, program: Path, upper: Path, filters: str, kind: str = 
         name=f"{family}-{kind}" if kind else family,
         filter_kind="wasm from Rust" if kind else "wasm from C",
         route="  - { name: route-{{number}}, match: { prefix: /route-{{number}} }, upstream: kept }",
-        values={"upper": str(upper)},
+        values={"upper": str(upper), "telemetry": ""},
         plain=not kind,
         upstream_http2=True,
         filters=frozenset(filters.split()),
         policies=frozenset() if kind else frozenset({"limit", "key", "jwt", "basic", "forward"}),
+        telemetry=frozenset() if kind else frozenset({"traces"}),
         reload=signal.SIGHUP,
     )
 

@@ -30,6 +30,8 @@ class Scenario:
     one of the response, `nothing` has callbacks for both heads and does nothing in them."""
     policy: str = ""
     """What decides about requests: a limit on their rate, or a way to know who calls."""
+    telemetry: str = ""
+    """What is recorded of requests by some contestants, beside the same that record nothing."""
     headers: tuple[tuple[str, str], ...] = ()
     """Fields of the request, in which {{name}} stands for a value of the arena."""
     asks: int = 1
@@ -79,6 +81,7 @@ SCENARIOS = {
             headers=(("authorization", "Basic {{basic}}"),),
         ),
         Scenario("p-forward", "1 KiB, another server asked", "/forward/1k", policy="forward", asks=2),
+        Scenario("t-traces", "1 KiB, with and without traces of 1 %", telemetry="traces"),
         Scenario("s9a", "1 KiB in capitals by a filter", "/upper/1k", filter="upper"),
         Scenario("s9b", "64 KiB in capitals by a filter", "/upper/64k", filter="upper"),
     )

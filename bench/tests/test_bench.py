@@ -82,6 +82,14 @@ class Credentials(unittest.TestCase):
         }
         self.assertEqual(told, {"gateway", "nginx"})
 
+    def test_records_are_compared_with_the_same_program_without_them(self):
+        """Elsewhere the one that records takes no part."""
+        names = lambda scenario: {
+            one.name for one in contestants({"gateway": Path("gateway")}) if one.takes_part(SCENARIOS[scenario])
+        }
+        self.assertEqual(names("t-traces"), {"gateway", "gateway-traces"})
+        self.assertNotIn("gateway-traces", names("s1") | names("p-key") | names("f-heads"))
+
 
 class Reports(unittest.TestCase):
     def test_a_ratio_is_the_median_of_those_within_a_round(self):

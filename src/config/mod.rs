@@ -64,6 +64,7 @@ pub(crate) use self::model::sticky::Sticky;
 pub(crate) use self::model::store::Store;
 pub(crate) use self::model::telemetry::Telemetry;
 pub(crate) use self::model::timeouts::{RouteTimeouts, Timeouts};
+pub(crate) use self::model::traces::{OtlpProtocol, TraceErrors, TraceParents, Traces};
 pub(crate) use self::model::upstream::{HeaderCase, Upstream, UpstreamProtocol, UpstreamTls};
 pub(crate) use self::model::wasm::{Wasm, WasmCache};
 pub(crate) use self::reference::markdown;

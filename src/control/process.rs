@@ -25,11 +25,12 @@ use crate::control::service_manager::ServiceManager;
 use crate::control::signals::{OperatorSignal, OperatorSignals, Signals, StopSignals, refuse_hangups};
 use crate::control::workers::Workers;
 use crate::observe::access_log::{AccessLog, Reopened};
+use crate::observe::traces::Traces;
 use crate::router::RequestLine;
 use crate::upstream::{PoolCommands, WorkerChannels, worker_channel};
 use crate::worker::POOL_COMMANDS_MAX;
 
-/// The time that the access log may take to write its last lines.
+/// The time that the access log may take to write its last lines, and meanwhile the exporter of traces to send its last spans.
 const LOG_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The number of reload requests that may wait for the one in progress.
@@ -182,8 +183,14 @@ async fn control(
     drop(admin);
     // Requests from before a reload have written their lines to the log of that time.
     let until = Instant::now() + LOG_PATIENCE;
+    let traces = all_traces(&status, &old);
+    traces.iter().for_each(|traces| traces.end(LOG_PATIENCE));
     for log in access_logs(&status, &old) {
         log.close(until.saturating_duration_since(Instant::now()));
+    }
+    for traces in traces {
+        // What is left then has been dropped and counted, or is about to be.
+        drop(tokio::time::timeout_at(until.into(), traces.ended()).await);
     }
     tracing::info!("stopped");
     Ok(())
@@ -239,6 +246,18 @@ fn access_logs(status: &Status, old: &RetiredSnapshots) -> Vec<AccessLog> {
         }
     }
     logs
+}
+
+/// Returns the current traces, and those of earlier generations that requests have added to; each once.
+fn all_traces(status: &Status, old: &RetiredSnapshots) -> Vec<Traces> {
+    let mut all: Vec<Traces> = Vec::new();
+    let current = status.generation().snapshot.telemetry.traces.clone();
+    for traces in current.into_iter().chain(old.traces()) {
+        if !all.iter().any(|known| known.is_same(&traces)) {
+            all.push(traces);
+        }
+    }
+    all
 }
 
 fn reopen(log: &AccessLog) {

@@ -66,6 +66,8 @@ pub(crate) struct RequestInfo {
     pub(crate) identity: Option<Arc<Identity>>,
     /// The request's identifier, if the route gives requests one.
     pub(crate) request_id: Option<HeaderValue>,
+    /// The fields of the request's trace, if traces are on, for requests that filters make.
+    pub(crate) trace: Option<Box<Fields>>,
     /// The client's method. A filter may change that of the request.
     pub(crate) method: Method,
     pub(crate) version: Version,

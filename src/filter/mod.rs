@@ -17,7 +17,7 @@ mod exchange;
 mod fields;
 pub(crate) mod proxy_wasm;
 
-pub(crate) use chain::{Chain, Session};
+pub(crate) use chain::{Chain, FilterWork, Session};
 pub(crate) use context::{Callbacks, Filter, FilterContext, Part, SpliceError};
 pub(crate) use contract::{
     Action, ByDirection, Direction, Fault, HeadAccess, Interests, PartsOfInterest, Policy,

@@ -14,3 +14,4 @@ pub(crate) mod interim;
 pub(crate) mod message;
 pub(crate) mod parts;
 pub(crate) mod path;
+pub(crate) mod trace;

@@ -4,4 +4,5 @@ pub(crate) mod access_log;
 pub(crate) mod log_filter;
 pub(crate) mod metrics;
 pub(crate) mod rate_limited_warning;
+#[cfg_attr(not(feature = "otlp"), allow(dead_code, reason = "only the exporter reads records"))]
 pub(crate) mod traces;

@@ -200,6 +200,7 @@ impl Client {
             certificate: self.certificate.clone(),
             identity: None,
             request_id: None,
+            trace: None,
             method,
             version,
             listener: settings.listener_settings.name.clone(),

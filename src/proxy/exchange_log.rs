@@ -6,10 +6,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderName, HeaderValue, Method, Uri, Version, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header};
 use tokio::time::Instant;
 
-use crate::filter::{End, Session};
+use crate::filter::{End, FilterWork, Session};
 use crate::http::body::Body;
 use crate::http::error::Error;
 use crate::http::fields::Fields;
@@ -19,14 +19,27 @@ use crate::http::message::{Request, Response};
 use crate::net::clock;
 use crate::net::clock::nanos;
 use crate::net::drain::is_cut_off;
-use crate::observe::access_log::{self, Capture};
+use crate::observe::access_log::{self, AccessLog, Capture};
 use crate::observe::metrics::this_worker;
+use crate::observe::traces::TraceId;
 use crate::policy::Identity;
 use crate::proxy::client::{Client, ConnectionSettings, RequestStart};
 use crate::proxy::notes::Notes;
+use crate::proxy::recording::Ending;
+use crate::proxy::trace::Trace;
 use crate::snapshot::stage::ResolvedEdits;
 use crate::snapshot::{Route, Telemetry};
-use crate::upstream::{Endpoint, Progress};
+use crate::upstream::{Endpoint, Progress, UpstreamRequest};
+
+/// The fields that are kept for no access log.
+static NO_FIELDS: Capture = Capture {
+    host: false,
+    user_agent: false,
+    referer: false,
+    request: Vec::new(),
+    response: Vec::new(),
+    claims: Vec::new(),
+};
 
 /// The record of an exchange in progress. Dropping it counts and logs the exchange; if its end was not recorded before,
 /// it was [`abandoned`].
@@ -50,12 +63,14 @@ pub(crate) struct ExchangeLog {
     filters: Option<Rc<Session>>,
     /// The notes of policies, if there are any.
     notes: Option<Box<Notes>>,
-    /// Present only if there is an access log.
+    /// Present only if there is an access log, or the request is recorded for its trace.
     line: Option<Box<Line>>,
 }
 
-/// The data that only the access log needs.
+/// The data that only the access log and traces need.
 struct Line {
+    /// The request in its trace, if traces are on.
+    trace: Option<Trace>,
     started: SystemTime,
     client: Option<IpAddr>,
     method: Method,
@@ -79,16 +94,21 @@ struct Line {
 
 impl ExchangeLog {
     /// Begins the log of a request.
-    pub(crate) fn begin(client: &Client, start: &RequestStart, request: &Request) -> Self {
+    pub(crate) fn begin(client: &Client, start: &RequestStart, request: &mut Request) -> Self {
         let mut log = Self::new(start);
         log.dialect = grpc::Dialect::of(&request.method, &request.headers);
         log.call = (log.dialect != grpc::Dialect::Http).then(Rc::default);
-        log.line = start.snapshot.telemetry().access_log.as_ref().map(|access_log| {
+        let telemetry = start.snapshot.telemetry();
+        let trace = telemetry.traces.as_ref().map(|traces| Trace::begin(traces, client, start, request));
+        let is_recorded = trace.as_ref().is_some_and(Trace::is_recorded);
+        log.line = (telemetry.access_log.is_some() || is_recorded).then(|| {
             let client =
                 forward::client_ip(&request.headers, client.peer().ip(), &start.snapshot.trusted_proxies);
             let Request { method, target, version, headers, .. } = request;
-            let capture = access_log.capture();
-            Box::new(Line::new(capture, client, method.clone(), target.clone(), *version, headers))
+            let capture = telemetry.access_log.as_ref().map_or(&NO_FIELDS, AccessLog::capture);
+            let mut line = Line::new(capture, client, method.clone(), target.clone(), *version, headers);
+            line.trace = trace;
+            Box::new(line)
         });
         log
     }
@@ -168,6 +188,32 @@ impl ExchangeLog {
     /// Returns the notes of policies for one of them to add to.
     pub(crate) fn notes_mut(&mut self) -> &mut Notes {
         self.notes.get_or_insert_default()
+    }
+
+    /// Returns the trace of the request, if it is known.
+    pub(crate) fn trace_id(&self) -> Option<TraceId> {
+        self.line.as_ref()?.trace.as_ref().map(Trace::trace_id)
+    }
+
+    /// Returns true if the request is recorded for its trace.
+    pub(crate) fn is_recorded(&self) -> bool {
+        self.line.as_ref().and_then(|line| line.trace.as_ref()).is_some_and(Trace::is_recorded)
+    }
+
+    fn trace_mut(&mut self) -> Option<&mut Trace> {
+        self.line.as_mut()?.trace.as_mut()
+    }
+
+    /// Returns the beginning of a wait that may be recorded.
+    pub(crate) fn waits(&self) -> Option<Instant> {
+        self.is_recorded().then(clock::now)
+    }
+
+    /// Records a wait that has ended.
+    pub(crate) fn waited(&mut self, name: &'static str, began: Option<Instant>) {
+        if let (Some(trace), Some(began)) = (self.trace_mut(), began) {
+            trace.waited(name, began);
+        }
     }
 
     /// Records that the head of the upstream's response has arrived.
@@ -274,10 +320,12 @@ impl ExchangeLog {
                 "it is not sent `X-Forwarded-Proto: https` because the route's `headers.request` changes that field"
             }
         };
+        let trace_id = self.trace_id().map(tracing::field::display);
         tracing::warn!(
             route = &*route.name,
             endpoint,
             suppressed,
+            trace_id,
             "redirect loop: the upstream takes HTTPS requests for plain HTTP and redirects them to their own URL; {cure}"
         );
     }
@@ -314,6 +362,49 @@ impl ExchangeLog {
         self.took = Some(NonZeroU64::new(nanos(clock::since(self.began))).unwrap_or(NonZeroU64::MIN));
     }
 
+    /// Hands the record of the request to the exporter of its traces, if it is one to keep.
+    #[cold]
+    fn record(
+        &self,
+        mut trace: Trace,
+        took: Duration,
+        grpc_status: Option<grpc::Status>,
+        filters: Option<&Session>,
+    ) {
+        let Some(traces) = self.telemetry.traces.as_ref().filter(|_| trace.is_recorded()) else { return };
+        for FilterWork { name, is_response, began, took } in
+            filters.map(Session::take_work).unwrap_or_default()
+        {
+            trace.filtered(name, is_response, began, took);
+        }
+        if let Some(trace_id) = trace.sampled() {
+            let stats = self.route.as_ref().map_or(&self.telemetry.unrouted, |route| &route.stats);
+            stats.exemplify(took, trace_id);
+        }
+        let record = trace.end(Ending {
+            took,
+            status: self.status,
+            grpc_status: grpc_status.map(grpc::Status::number),
+            error: self.error,
+            is_failed: self.is_failed(grpc_status),
+            listener: self.settings.listener_settings.name.clone(),
+            route: self.route.as_ref().map(|route| route.name.clone()),
+            path_pattern: self.route.as_ref().and_then(|route| route.path_pattern.clone()),
+            received: self.received,
+            sent: self.sent,
+            request_id: self.request_id().cloned(),
+        });
+        if let Some(record) = record {
+            traces.record(record);
+        }
+    }
+
+    /// Returns true if the request failed for a reason that lies behind the gateway or in it, and not with the client.
+    fn is_failed(&self, grpc_status: Option<grpc::Status>) -> bool {
+        let broke = || self.status < 400 && self.error.is_some_and(|error| !error.is_client_side());
+        self.status >= 500 || broke() || grpc_status.is_some_and(grpc::Status::is_server_error)
+    }
+
     /// Logs a rate-limited warning for failures that an operator should see.
     fn warn(&self, error: Error) {
         let name = self.route.as_ref().map_or("-", |route| &route.name);
@@ -321,13 +412,20 @@ impl ExchangeLog {
         if error.is_worth_a_warning()
             && let Some(suppressed) = warned.passes(error.reason())
         {
-            tracing::warn!(route = name, reason = error.reason(), suppressed, "request failed: {error}");
+            let trace_id = self.trace_id().map(tracing::field::display);
+            tracing::warn!(
+                route = name,
+                reason = error.reason(),
+                suppressed,
+                trace_id,
+                "request failed: {error}"
+            );
         }
     }
 }
 
 impl Progress for ExchangeLog {
-    fn attempt(&mut self, endpoint: &Endpoint) {
+    fn attempt(&mut self, endpoint: &Endpoint, request: &mut UpstreamRequest<'_>) {
         if let Some(filters) = &self.filters {
             filters.exchange.set_upstream(endpoint.url(), endpoint.address());
         }
@@ -335,6 +433,9 @@ impl Progress for ExchangeLog {
             line.endpoint = Some(endpoint.url().into());
             line.attempts += 1;
             line.attempt_began = Some(clock::now());
+            if let Some(trace) = &mut line.trace {
+                trace.attempt(endpoint, request);
+            }
         }
     }
 
@@ -342,6 +443,9 @@ impl Progress for ExchangeLog {
         if let Some(line) = &mut self.line {
             line.reused = Some(true);
             line.acquire = line.attempt_began.map(clock::since);
+            if let Some(trace) = &mut line.trace {
+                trace.reused();
+            }
         }
     }
 
@@ -350,12 +454,18 @@ impl Progress for ExchangeLog {
             line.reused = Some(false);
             line.acquire = line.attempt_began.map(clock::since);
             line.dial_began = Some(clock::now());
+            if let Some(trace) = &mut line.trace {
+                trace.dialling();
+            }
         }
     }
 
-    fn connected(&mut self) {
+    fn connected(&mut self, secured_from: Option<Instant>) {
         if let Some(line) = &mut self.line {
             line.connect = line.dial_began.map(clock::since);
+            if let Some(trace) = &mut line.trace {
+                trace.connected(secured_from);
+            }
         }
     }
 
@@ -367,12 +477,18 @@ impl Progress for ExchangeLog {
             line.reused = Some(is_reused);
             line.acquire = line.acquire.or(line.attempt_began.map(clock::since));
             line.connect = line.dial_began.map(clock::since);
+            if let Some(trace) = &mut line.trace {
+                trace.moved(endpoint, is_reused);
+            }
         }
     }
 
-    fn hedged(&mut self) {
+    fn hedged(&mut self, endpoint: &Endpoint, request: &mut UpstreamRequest<'_>) {
         if let Some(line) = &mut self.line {
             line.attempts += 1;
+            if let Some(trace) = &mut line.trace {
+                trace.hedged(endpoint, request);
+            }
         }
     }
 
@@ -385,6 +501,15 @@ impl Progress for ExchangeLog {
             line.reused = Some(is_reused);
             // These are times of the other attempt.
             (line.acquire, line.connect) = (None, None);
+            if let Some(trace) = &mut line.trace {
+                trace.overtaken(is_reused);
+            }
+        }
+    }
+
+    fn attempted(&mut self, outcome: Result<StatusCode, Error>) {
+        if let Some(trace) = self.trace_mut() {
+            trace.attempted(outcome);
         }
     }
 }
@@ -405,6 +530,7 @@ impl Line {
     ) -> Self {
         let field = |name: HeaderName| headers.get(name).cloned();
         Self {
+            trace: None,
             started: SystemTime::now(),
             client,
             method,
@@ -459,7 +585,8 @@ impl Drop for ExchangeLog {
         if self.is_call() {
             stats.called(this_worker(), grpc_status.map_or("none", grpc::Status::name));
         }
-        if let Some(filters) = self.filters.take() {
+        let filters = self.filters.take();
+        if let Some(filters) = &filters {
             let (received, sent) = (self.received, self.sent);
             filters.end(End {
                 status: self.status,
@@ -502,12 +629,15 @@ impl Drop for ExchangeLog {
                 auth: identity.map(|identity| &*identity.way),
                 identity: identity.map(|identity| &*identity.subject),
                 request_id: self.request_id().map(HeaderValue::as_bytes),
-                trace_id: None,
-                span_id: None,
+                trace_id: line.trace.as_ref().map(Trace::trace_id),
+                span_id: line.trace.as_ref().and_then(|trace| trace.span_id(self.is_failed(grpc_status))),
                 request_headers: &line.request_headers,
                 response_headers: &line.response_headers,
                 claims: &claims,
             });
+        }
+        if let Some(trace) = self.line.as_mut().and_then(|line| line.trace.take()) {
+            self.record(trace, total, grpc_status, filters.as_deref());
         }
     }
 }

@@ -8,6 +8,7 @@ use http::HeaderValue;
 use crate::filter::{Chain, RequestHead, Session};
 use crate::http::body::Body;
 use crate::http::error::Error;
+use crate::http::trace;
 use crate::net::timer::Timer;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::reply::Answer;
@@ -21,7 +22,13 @@ pub(super) async fn request(chain: &Chain, exchange: &mut Exchange<'_>) -> Resul
     let (method, version, began) = (request.method.clone(), request.version, exchange.log.began());
     let mut info = exchange.client.request_info(method, version, &exchange.start.settings, found, began);
     (info.identity, info.request_id) = (exchange.log.identity().cloned(), exchange.log.request_id().cloned());
+    if exchange.start.snapshot.telemetry.traces.is_some() {
+        info.trace = Some(Box::new(trace::fields(&exchange.request.headers)));
+    }
     let session = Session::new(info, head(chain, exchange));
+    if exchange.log.is_recorded() {
+        session.record_work();
+    }
     exchange.log.filtered(&session);
     session.begin(chain)?;
     if !chain.sees_requests() {

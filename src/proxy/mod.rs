@@ -13,11 +13,13 @@ mod limits;
 mod mirror;
 mod notes;
 pub(crate) mod outgoing;
+mod recording;
 pub(crate) mod reply;
 mod request_values;
 pub(crate) mod serve;
 pub(crate) mod stages;
 mod time_limit;
+mod trace;
 pub(crate) mod tunnel;
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::proxy::stages;
 /// Serves a request. Every failure becomes a response, too.
 pub(crate) async fn serve(client: &Client, mut request: Request, call: Call) -> Reply {
     let start = client.begin();
-    let mut log = ExchangeLog::begin(client, &start, &request);
+    let mut log = ExchangeLog::begin(client, &start, &mut request);
     match answer(client, &start, &mut request, &call, &mut log).await {
         Ok(Answer { mut response, tunnel, close }) => {
             log.answered(&mut response);

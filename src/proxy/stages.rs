@@ -77,6 +77,7 @@ impl Stage {
                 }
             }
             Self::Auth(auth) => {
+                let began = exchange.log.waits();
                 let known = {
                     let Exchange { client, start, request, target, path, .. } = exchange;
                     let certificate = client.certificate();
@@ -86,11 +87,13 @@ impl Stage {
                         forwarding: &start.settings.forwarding,
                         peer: client.peer().ip(),
                         trusted_proxies: &start.snapshot.trusted_proxies,
+                        is_traced: start.snapshot.telemetry.traces.is_some(),
                     };
                     let headers = &mut request.headers;
                     let mut credentials = Credentials { headers, target, certificate, context };
                     auth.request(&mut credentials).await
                 };
+                exchange.log.waited("auth", began);
                 let notes = exchange.log.notes_mut();
                 match known {
                     Ok(admitted) => {
@@ -109,10 +112,15 @@ impl Stage {
                     }
                 }
             }
-            Self::RateLimits(limits) => match limits::rate(limits, exchange).await {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(error) => ControlFlow::Break(Err(error)),
-            },
+            Self::RateLimits(limits) => {
+                let began = exchange.log.waits();
+                let admitted = limits::rate(limits, exchange).await;
+                exchange.log.waited("rate_limit", began);
+                match admitted {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(error) => ControlFlow::Break(Err(error)),
+                }
+            }
             Self::Concurrent(limit) => match limits::concurrent(limit, exchange) {
                 Ok(permit) => {
                     exchange.log.notes_mut().permit = Some(permit);

@@ -99,7 +99,7 @@ async fn route_that_a_filter_chooses_has_no_stage_that_the_request_did_not_pass(
         let client = client(fields);
         let (start, call, target) = (client.begin(), call(), Uri::from_static("/a"));
         let mut request = request(&[("x-key", "1"), ("x-other", "1")]);
-        let mut log = ExchangeLog::begin(&client, &start, &request);
+        let mut log = ExchangeLog::begin(&client, &start, &mut request);
         let mut exchange = Exchange::begin(&client, &start, &call, &target, &mut request, &mut log).unwrap();
         let authority = HeaderValue::from_static("example.com");
         let mut head = RequestHead::new(Method::GET, target.clone(), authority, "http", Fields::new());

@@ -19,6 +19,7 @@ use crate::http::forward::TrustedProxies;
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::{IssuerReport, ListenerStats, PoolReport, RouteStats, StoreReport};
 use crate::observe::rate_limited_warning::RateLimitedWarnings;
+use crate::observe::traces::Traces;
 use crate::policy::auth::Way;
 use crate::policy::{Redirect, Respond, Stores};
 use crate::router::Router;
@@ -69,6 +70,8 @@ pub(crate) struct KeptWarm {
 pub(crate) struct Telemetry {
     /// The access log, unless it is off.
     pub(crate) access_log: Option<AccessLog>,
+    /// The traces, unless they are off.
+    pub(crate) traces: Option<Traces>,
     /// Counters of requests that match no route.
     pub(crate) unrouted: Arc<RouteStats>,
     /// The rate limit of warnings about those requests.
@@ -101,6 +104,8 @@ pub(crate) struct Route {
     pub(crate) name: Arc<str>,
     pub(crate) stats: Arc<RouteStats>,
     pub(crate) warned: Arc<RateLimitedWarnings>,
+    /// The condition on the path, for traces: `/users/{id}`, or a prefix with `/*` behind it.
+    pub(crate) path_pattern: Option<Arc<str>>,
     pub(crate) action: Action,
     /// The copies of the requests that are forwarded.
     pub(crate) mirror: Option<Arc<Mirror>>,

@@ -9,6 +9,7 @@ use http::Method;
 
 use crate::config::RoutePath;
 use crate::http::path::{EncodedSlash, normalise};
+use crate::observe::traces::TraceContext;
 use crate::testing::pieces::Reading;
 use crate::testing::scripted::Scripted;
 use crate::testing::{grpc, http2, http2_use, pieces, scripted};
@@ -53,6 +54,13 @@ pub fn grpc(data: &[u8]) {
 pub fn grpc_web(data: &[u8]) {
     let size = data.first().map_or(1, |byte| usize::from(*byte));
     crate::http::grpc::web::pieces::check(data, size);
+}
+
+/// Parses a `traceparent`, which must be read as it is written.
+pub fn trace_context(data: &[u8]) {
+    if let Some(context) = TraceContext::parse(data) {
+        assert_eq!(TraceContext::parse(context.to_value().as_bytes()), Some(context));
+    }
 }
 
 /// Parses the path of a request, and of a configuration.

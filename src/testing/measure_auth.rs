@@ -68,6 +68,7 @@ impl Tokens {
             forwarding: &self.forwarding,
             peer: None,
             trusted_proxies: &self.trusted_proxies,
+            is_traced: false,
         };
         let request = Credentials { headers, target: &mut target, certificate: None, context };
         let caller = pin!(self.jwt.caller(&request)).poll(&mut Context::from_waker(Waker::noop()));

@@ -263,8 +263,9 @@ impl Attempt<'_> {
                 Acquired::New(connection) => {
                     progress.dialling();
                     is_dialling.set(true);
-                    let dialled = self.open(connection).await;
-                    progress.connected();
+                    let secured_from = Cell::new(None);
+                    let dialled = self.open(connection, &secured_from).await;
+                    progress.connected(secured_from.get());
                     is_dialling.set(false);
                     dialled
                 }
@@ -278,7 +279,11 @@ impl Attempt<'_> {
     }
 
     /// Waits for a new connection. Returns `None` if the endpoint was reached, and the connection has no room for this request.
-    async fn open(&self, connection: NewConnection) -> Result<Option<(Transport, Lease)>, Error> {
+    async fn open(
+        &self,
+        connection: NewConnection,
+        secured_from: &Cell<Option<Instant>>,
+    ) -> Result<Option<(Transport, Lease)>, Error> {
         let (endpoint, timeouts) = (self.endpoint, self.options.timeouts);
         let exclusive = self.wanted() == Wanted::Exclusive;
         match connection {
@@ -291,10 +296,13 @@ impl Attempt<'_> {
             }
             NewConnection::Dial(slot) if self.has_rivals => {
                 let dialled = dial_detached(endpoint.clone(), slot, exclusive, timeouts.connect);
-                dialled.await.unwrap_or(Err(Error::Internal)).map(Some)
+                let (dialled, secured) = dialled.await.unwrap_or((Err(Error::Internal), None));
+                secured_from.set(secured);
+                dialled.map(Some)
             }
             NewConnection::Dial(slot) => {
-                dial(endpoint, slot, exclusive, timeouts.connect, self.options.timer).await.map(Some)
+                let timer = self.options.timer;
+                dial(endpoint, slot, exclusive, timeouts.connect, timer, secured_from).await.map(Some)
             }
         }
     }
@@ -362,7 +370,7 @@ impl Drop for Report<'_> {
 fn dial_shared(endpoint: Arc<Endpoint>, slot: Slot, timeout: Option<Duration>) -> Option<Seat> {
     let (shared_dial, seat) = seats::begin(endpoint.pool());
     tokio::task::spawn_local(async move {
-        let dialled = dial(&endpoint, slot, false, timeout, &Timer::default()).await;
+        let dialled = dial(&endpoint, slot, false, timeout, &Timer::default(), &Cell::default()).await;
         shared_dial.end(dialled);
     });
     seat
@@ -374,11 +382,12 @@ fn dial_detached(
     slot: Slot,
     exclusive: bool,
     timeout: Option<Duration>,
-) -> oneshot::Receiver<Result<(Transport, Lease), Error>> {
+) -> oneshot::Receiver<(Result<(Transport, Lease), Error>, Option<Instant>)> {
     let (sender, receiver) = oneshot::channel();
     tokio::task::spawn_local(async move {
-        let dialled = dial(&endpoint, slot, exclusive, timeout, &Timer::default()).await;
-        if let Err(Ok((transport, lease))) = sender.send(dialled) {
+        let secured_from = Cell::new(None);
+        let dialled = dial(&endpoint, slot, exclusive, timeout, &Timer::default(), &secured_from).await;
+        if let Err((Ok((transport, lease)), _)) = sender.send((dialled, secured_from.get())) {
             lease.give_back(transport);
         }
     });

@@ -49,7 +49,7 @@ pub(crate) async fn send<'e>(
         }
         let target = || endpoint.target(request.target);
         tracing::trace!(endpoint = endpoint.url(), target = &*target(), "trying an endpoint");
-        progress.attempt(endpoint);
+        progress.attempt(endpoint, request);
         note(&mut passage, None);
         let again = body.replay();
         let fresh = retries.fresh || (request.is_first && must_be_fresh(request, &body, endpoint, options));
@@ -84,6 +84,10 @@ pub(crate) async fn send<'e>(
         if let Some(rivalry) = rivalry {
             endpoint = rivalry.settle(endpoint, &mut retries);
         }
+        progress.attempted(match &ended {
+            Ok(received) => Ok(received.status),
+            Err(failure) => Err(failure.error),
+        });
         let (failed, done_by) = (endpoint, options.done_by.map(|(by, _)| by));
         (body, endpoint) = match ended {
             Ok(mut received) => {

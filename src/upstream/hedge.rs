@@ -109,7 +109,6 @@ impl<'e> Hedge<'_, 'e> {
             Err(_elapsed) => self.rival(first),
         };
         let Some(rival) = rival else { return self.alone(running.await, began) };
-        progress.borrow_mut().hedged();
         rival.pool().count_hedge();
         let ended = self.race(first, rival, running.as_mut(), &progress).await;
         // An attempt that was cancelled took at least that long.
@@ -148,7 +147,8 @@ impl<'e> Hedge<'_, 'e> {
         if first.request.endpoint_host {
             headers.insert(header::HOST, rival.host().clone());
         }
-        let request = UpstreamRequest { headers: &mut headers, ..*first.request };
+        let mut request = UpstreamRequest { headers: &mut headers, ..*first.request };
+        progress.borrow_mut().hedged(rival, &mut request);
         // Two endpoints would send the client twice as many hints.
         let options = SendOptions { interim: None, ..*first.options };
         let queued = Cell::new(Duration::ZERO);

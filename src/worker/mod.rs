@@ -1,5 +1,6 @@
 //! A worker: a thread with its own runtime, sockets and idle connections. Other threads write to none of its state.
 
+use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -227,7 +228,11 @@ async fn warm(endpoint: Arc<Endpoint>, limit: Duration) {
     let timer = Timer::default();
     for _ in 0..endpoint.pool().settings().min_idle {
         let Some(slot) = endpoint.pool().acquire_spare() else { return };
-        let Ok((transport, lease)) = dial(&endpoint, slot, false, Some(limit), &timer).await else { return };
+        let Ok((transport, lease)) =
+            dial(&endpoint, slot, false, Some(limit), &timer, &Cell::default()).await
+        else {
+            return;
+        };
         lease.give_back(transport);
     }
 }

@@ -155,6 +155,10 @@ mod sticky;
 mod streaming;
 mod stress;
 mod timeouts;
+#[cfg(feature = "otlp")]
+mod traces;
+#[cfg(not(feature = "otlp"))]
+mod traces_absent;
 mod trailers;
 mod unix_listener;
 mod unix_upstream;

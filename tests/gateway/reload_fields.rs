@@ -18,9 +18,9 @@ use crate::pooled::number;
 
 /// `workers` cannot change, and without `admin` there is no answer: see the test at the end. Those of a split are in
 /// `weighted_split`, those of a mirror in `mirror`, that of a request's identifier
-/// in `request_id`, lists of limits in `rate_limit`, stores in `rate_limit_store`, the token of the admin listener in `admin`, and the mode of a Unix socket in `unix_listener`. The others exclude the probes that
+/// in `request_id`, lists of limits in `rate_limit`, stores in `rate_limit_store`, traces in `traces`, the token of the admin listener in `admin`, and the mode of a Unix socket in `unix_listener`. The others exclude the probes that
 /// there are, or the balancer.
-const ELSEWHERE: [&str; 61] = [
+const ELSEWHERE: [&str; 74] = [
     "workers",
     "admin",
     "admin.token",
@@ -56,6 +56,19 @@ const ELSEWHERE: [&str; 61] = [
     "defaults.rate_limit.on_error",
     "defaults.rate_limit[].store",
     "defaults.rate_limit[].on_error",
+    "telemetry.traces",
+    "telemetry.traces.otlp",
+    "telemetry.traces.protocol",
+    "telemetry.traces.sample",
+    "telemetry.traces.errors",
+    "telemetry.traces.parents",
+    "telemetry.traces.service",
+    "telemetry.traces.resource",
+    "telemetry.traces.headers",
+    "telemetry.traces.tls.ca",
+    "telemetry.traces.tls.client.cert",
+    "telemetry.traces.tls.client.key",
+    "telemetry.traces.timeout",
     "stores.NAME.url",
     "stores.NAME.tls.ca",
     "stores.NAME.tls.client.cert",

@@ -50,6 +50,15 @@ impl Config {
         {
             anchor(path, folder);
         }
+        if let OrOff::On(traces) = &mut self.telemetry.traces {
+            traces.tls.ca.iter_mut().for_each(|path| anchor(path, folder));
+            traces.tls.client.iter_mut().for_each(|files| files.anchor_paths(folder));
+            for secret in traces.headers.values_mut() {
+                if let Secret::File(path) = secret {
+                    anchor(path, folder);
+                }
+            }
+        }
         let lists =
             self.routes.iter_mut().map(|route| &mut route.filters).chain([&mut self.defaults.filters]);
         for one in lists.flatten().flatten() {

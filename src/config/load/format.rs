@@ -26,6 +26,7 @@ use crate::config::values::log_tag::LogTag;
 use crate::config::values::method::Method;
 use crate::config::values::network::{Address, PeerNetwork, ServerName};
 use crate::config::values::origin::OriginPattern;
+use crate::config::values::otlp_url::OtlpUrl;
 use crate::config::values::parameter_name::ParameterName;
 use crate::config::values::path::{PathTemplate, RoutePath};
 use crate::config::values::rate::Rate;
@@ -85,6 +86,7 @@ pub(crate) fn find(name: &str) -> Option<Format> {
         "log-tag" => of::<LogTag>("name", "a name such as `gateway`"),
         "method" => of::<Method>("method", "a method such as `GET`"),
         "origin-pattern" => of::<OriginPattern>("origin", "an origin such as `https://app.example.com`"),
+        "otlp-url" => of::<OtlpUrl>("URL", "a URL such as `http://127.0.0.1:4317`"),
         "parameter-name" => of::<ParameterName>("name", "the name of a parameter such as `api_key`"),
         "path" => of::<RoutePath>("path", "a path such as `/api`"),
         "path-template" => of::<PathTemplate>("path template", "a path such as `/users/{id}`"),

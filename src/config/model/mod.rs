@@ -36,6 +36,7 @@ pub(crate) mod sticky;
 pub(crate) mod store;
 pub(crate) mod telemetry;
 pub(crate) mod timeouts;
+pub(crate) mod traces;
 pub(crate) mod upstream;
 pub(crate) mod wasm;
 

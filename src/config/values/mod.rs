@@ -27,6 +27,7 @@ pub(crate) mod method;
 pub(crate) mod network;
 pub(crate) mod or_off;
 pub(crate) mod origin;
+pub(crate) mod otlp_url;
 pub(crate) mod parameter_name;
 pub(crate) mod path;
 pub(crate) mod pattern;

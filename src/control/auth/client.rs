@@ -1,31 +1,19 @@
 //! An HTTP client for small documents, such as key sets and tokens. Requests are rare, so one idle connection is kept.
 
-use std::error::Error as StdError;
-use std::io;
-use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, Response, StatusCode, Uri, header};
+use http::{HeaderValue, Response, StatusCode, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::client::legacy::{Client as Pool, Error};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tower_service::Service;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 
-use crate::config::{KeyUrl, Scheme};
+use crate::config::KeyUrl;
+use crate::control::connector::{Connector, Tls, root};
 use crate::control::upstreams::names::ActiveResolver;
-use crate::net::tls::{self, ClientTls, TlsError};
-use crate::upstream::literal;
+use crate::net::tls::{self, TlsError};
 
 /// The largest document.
 const BODY_BYTES_MAX: usize = 1 << 20;
@@ -35,9 +23,6 @@ const HEAD_BYTES_MAX: usize = 64 << 10;
 
 /// The time for which a connection is kept.
 const IDLE_MAX: Duration = Duration::from_secs(90);
-
-/// The time to connect to one of the addresses of a name.
-const CONNECT_MAX: Duration = Duration::from_secs(2);
 
 /// A client for one URL. Redirects are not followed: the operator names the place that is trusted.
 #[derive(Clone)]
@@ -54,37 +39,13 @@ pub(super) struct Document {
     pub(super) max_age: Option<Duration>,
 }
 
-/// The TLS of clients of any host, with certificates of their own to trust or the system's.
-#[derive(Clone)]
-pub(crate) struct Tls {
-    config: Arc<ClientConfig>,
-    settings: ClientTls,
-}
-
-impl Tls {
-    /// Builds it, and reads `files`.
-    ///
-    /// # Errors
-    /// A file cannot be used.
-    pub(crate) fn new(
-        settings: ClientTls,
-        files: &crate::config::load::files::Files,
-    ) -> Result<Self, TlsError> {
-        Ok(Self { config: tls::client_config(&settings, files)?, settings })
-    }
-}
-
 impl Client {
     /// Creates a client. It uses `tls` for `https` alone.
     ///
     /// # Errors
     /// The host has no name that a certificate can have.
     pub(crate) fn new(url: KeyUrl, tls: &Tls, resolver: ActiveResolver) -> Result<Self, TlsError> {
-        let tls = match url.scheme {
-            Scheme::Http => None,
-            Scheme::Https => Some((tls.clone(), tls::server_name(None, &url.host)?)),
-        };
-        let connector = Connector { url: url.clone(), tls, resolver };
+        let connector = Connector::new(&url, Some(tls), tls::ALPN_H1, resolver)?;
         let pool = Pool::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_MAX)
@@ -170,107 +131,6 @@ fn max_age<B>(response: &Response<B>) -> Option<Duration> {
 
 fn reason(error: &Error) -> String {
     if error.is_connect() { root(error) } else { format!("no response: {}", root(error)) }
-}
-
-/// Returns the first cause of an error, whose own text says the least.
-fn root(error: &(dyn StdError + 'static)) -> String {
-    let mut root = error;
-    while let Some(cause) = root.source() {
-        root = cause;
-    }
-    root.to_string()
-}
-
-/// Opens the connections of a client.
-#[derive(Clone)]
-struct Connector {
-    url: KeyUrl,
-    tls: Option<(Tls, ServerName<'static>)>,
-    resolver: ActiveResolver,
-}
-
-impl Connector {
-    async fn connect(self) -> Result<TokioIo<Stream>, String> {
-        let socket = self.open().await?;
-        let Some((tls, name)) = self.tls else { return Ok(TokioIo::new(Stream(Box::new(socket)))) };
-        let connector = TlsConnector::from(tls::with_own_sessions(&tls.config, &[tls::ALPN_H1]));
-        let stream = connector.connect(name, socket).await;
-        let stream = stream.map_err(|error| tls::server_failure(&error, &tls.settings))?;
-        Ok(TokioIo::new(Stream(Box::new(stream))))
-    }
-
-    /// Connects to the first address that takes a connection.
-    async fn open(&self) -> Result<TcpStream, String> {
-        let mut failure = "the name has no address".to_owned();
-        for ip in self.addresses().await? {
-            let address = SocketAddr::new(ip, self.url.port);
-            match tokio::time::timeout(CONNECT_MAX, TcpStream::connect(address)).await {
-                Ok(Ok(socket)) => return Ok(socket),
-                Ok(Err(error)) => failure = format!("cannot connect to {address}: {error}"),
-                Err(_elapsed) => failure = format!("{address} takes no connection within {CONNECT_MAX:?}"),
-            }
-        }
-        Err(failure)
-    }
-
-    async fn addresses(&self) -> Result<Vec<IpAddr>, String> {
-        if let Some(ip) = literal(&self.url.host) {
-            return Ok(vec![ip]);
-        }
-        let found = self.resolver.current().addresses(&self.url.host).await;
-        Ok(found.map_err(|error| error.to_string())?.items)
-    }
-}
-
-impl Service<Uri> for Connector {
-    type Response = TokioIo<Stream>;
-    type Error = String;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, String>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), String>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: Uri) -> Self::Future {
-        Box::pin(self.clone().connect())
-    }
-}
-
-trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
-
-/// A connection, plain or TLS.
-struct Stream(Box<dyn Io>);
-
-impl Connection for Stream {
-    fn connected(&self) -> Connected {
-        Connected::new()
-    }
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, data)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
-    }
 }
 
 #[cfg(test)]

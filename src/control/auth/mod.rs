@@ -4,6 +4,6 @@ mod client;
 mod jwks;
 mod oidc;
 
-pub(crate) use client::{Client, Tls};
+pub(crate) use client::Client;
 pub(crate) use jwks::keep_keys;
 pub(crate) use oidc::{Web, keep_provider};

@@ -11,9 +11,10 @@ use serde::Deserialize;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
-use super::client::{Client, Tls};
+use super::client::Client;
 use super::jwks::{keep_keys, pause, retry_pause};
 use crate::config::KeyUrl;
+use crate::control::connector::Tls;
 use crate::control::upstreams::names::ActiveResolver;
 use crate::net::tls::TlsError;
 use crate::policy::auth::{

@@ -9,6 +9,7 @@ use crate::config::{ConfigErrors, Dns, PoolSettings, Segment, Source};
 use crate::control::auth::{Client, Web, keep_keys, keep_provider};
 use crate::control::diff::{Change, Section};
 use crate::control::stores::{self, NewStore};
+use crate::control::traces::{self, NewExporter};
 use crate::control::upstreams::health::watch_health;
 use crate::control::upstreams::names::{ActiveResolver, resolve_new, watch_names};
 use crate::control::upstreams::resolver::Resolver;
@@ -34,6 +35,8 @@ pub(crate) struct CommitPlan {
     stores: Vec<NewStore>,
     /// The providers that no running task serves yet.
     providers: Vec<ServedProvider>,
+    /// The exporter of traces that does not run yet.
+    exporter: Option<NewExporter>,
     resolver: Arc<Resolver>,
     active_resolver: ActiveResolver,
 }
@@ -82,6 +85,7 @@ impl CommitPlan {
             fetched: Vec::new(),
             stores: Vec::new(),
             providers: Vec::new(),
+            exporter: None,
             resolver: active_resolver.with(settings),
             active_resolver,
         }
@@ -131,6 +135,11 @@ impl CommitPlan {
     /// Adds a provider that is served once the new snapshot serves.
     pub(crate) fn serve(&mut self, name: &Arc<str>, provider: &Arc<Provider>, web: Web) {
         self.providers.push(ServedProvider { name: name.clone(), provider: provider.clone(), web });
+    }
+
+    /// Sets the exporter that starts once the new snapshot serves.
+    pub(crate) fn export(&mut self, exporter: NewExporter) {
+        self.exporter = Some(exporter);
     }
 
     /// Resolves new names, so that no request has to wait for them. Takes a bounded time. `source` is the file of the
@@ -192,6 +201,9 @@ impl CommitPlan {
         }
         for ServedProvider { name, provider, web } in std::mem::take(&mut self.providers) {
             keep_provider(name, &provider, web);
+        }
+        if let Some(exporter) = self.exporter.take() {
+            traces::start(exporter);
         }
         leaving
     }

@@ -17,4 +17,5 @@ pub(crate) mod problems;
 mod secrets;
 pub(crate) mod snapshot;
 mod stores;
+mod traces;
 mod warnings;

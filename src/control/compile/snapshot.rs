@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::policies::{Ways, policies};
 use super::previous::Previous;
 use crate::config::load::files::Files;
-use crate::config::{self, Config, ConfigError, ConfigErrors, Loaded, PoolSettings, Segment};
+use crate::config::{self, Config, ConfigError, ConfigErrors, Loaded, PathMatch, PoolSettings, Segment};
 use crate::control::compile::commit_plan::CommitPlan;
 use crate::control::upstreams::names::ActiveResolver;
 use crate::filter::proxy_wasm::{CallableUpstream, CallableUpstreams, Plugins, Services};
@@ -16,6 +16,7 @@ use crate::http::body::KeptBodies;
 use crate::http::forward::TrustedProxies;
 use crate::observe::metrics::RouteStats;
 use crate::observe::rate_limited_warning::RateLimitedWarnings;
+use crate::observe::traces::Traces;
 use crate::path;
 use crate::policy::auth::Way;
 use crate::policy::{GrpcWeb, Headers, Redirect, Respond, Store, Stores};
@@ -79,6 +80,7 @@ impl Snapshot {
         };
         builder.ways = builder.ways();
         builder.stores = builder.stores();
+        let traces = builder.traces();
         let routes: Vec<_> = config
             .routes
             .iter()
@@ -101,7 +103,7 @@ impl Snapshot {
             listeners: environment.listeners.clone(),
             router: Router::build(routes),
             trusted_proxies: TrustedProxies::new(&config.trusted_proxies),
-            telemetry: Telemetry { access_log: None, unrouted, warned },
+            telemetry: Telemetry { access_log: None, traces, unrouted, warned },
             upstreams: builder.upstreams,
             ways: builder.ways,
             stores: builder.stores,
@@ -164,6 +166,11 @@ impl<'a> Builder<'a> {
         self.environment.previous?.stores.get(name)
     }
 
+    /// Returns the traces of the active snapshot.
+    pub(super) fn previous_traces(&self) -> Option<&'a Traces> {
+        self.environment.previous?.telemetry.traces.as_ref()
+    }
+
     fn route(&mut self, index: usize, route: &'a config::Route) -> Option<Route> {
         let base = path!["routes", index];
         let settings = self.config().settings_of(route);
@@ -190,6 +197,7 @@ impl<'a> Builder<'a> {
             name,
             stats,
             warned,
+            path_pattern: path_pattern(route),
             action: action?,
             mirror: mirror?,
             stages: Stages::new(stages.into_iter().flatten().chain(policies)),
@@ -317,6 +325,16 @@ impl<'a> Builder<'a> {
     fn new_stats(&self, name: &str) -> (Arc<RouteStats>, Arc<RateLimitedWarnings>) {
         let stats = RouteStats::new(name, self.environment.channels.len());
         (Arc::new(stats), Arc::new(RateLimitedWarnings::every(WARN_EVERY)))
+    }
+}
+
+/// Returns the condition on the path of a route's requests, if there is one.
+fn path_pattern(route: &config::Route) -> Option<Arc<str>> {
+    match route.matches.path_match() {
+        PathMatch::Any => None,
+        PathMatch::Exact(path) => Some(path.to_string().into()),
+        PathMatch::Prefix(prefix) => Some(format!("{}/*", prefix.to_string().trim_end_matches('/')).into()),
+        PathMatch::Template(template) => Some(template.to_string().into()),
     }
 }
 

@@ -93,6 +93,7 @@ impl Reports for Operators {
             rate_limit_evicted: limits.evicted,
             rate_limit_crowded: limits.crowded,
             access_log: generation.access_log.as_ref().map(|log| log.counts().clone()).unwrap_or_default(),
+            traces: generation.snapshot.telemetry.traces.as_ref().map(|traces| traces.counts().report()),
             password_comparisons: crate::policy::auth::comparisons(),
         };
         scrape.render().unwrap_or_default()

@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 use crate::control::compile::commit_plan::DrainingPool;
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::PoolReport;
+use crate::observe::traces::Traces;
 use crate::snapshot::Snapshot;
 
 /// The interval at which remains of older snapshots are released.
@@ -63,6 +64,11 @@ impl RetiredSnapshots {
     /// Returns the access logs that requests of earlier generations may still write to.
     pub(crate) fn access_logs(&self) -> Vec<AccessLog> {
         self.lock().snapshots.iter().filter_map(|snapshot| snapshot.telemetry.access_log.clone()).collect()
+    }
+
+    /// Returns the traces that requests of earlier generations may still add to.
+    pub(crate) fn traces(&self) -> Vec<Traces> {
+        self.lock().snapshots.iter().filter_map(|snapshot| snapshot.telemetry.traces.clone()).collect()
     }
 
     /// Returns the number of snapshots that requests still hold, or held a moment ago.

@@ -66,15 +66,15 @@ fn begin<'a>(
     timer: &Timer,
 ) -> Begun<'a> {
     let beyond = head.beyond;
-    let request = request(stream, head, options, timer);
+    let mut request = request(stream, head, options, timer);
     let client = &stream.shared.client;
     if stream.is_reset() {
         // Nothing is done for it but a line in the log.
-        drop(ExchangeLog::begin(client, &client.begin(), &request));
+        drop(ExchangeLog::begin(client, &client.begin(), &mut request));
         return Begun::Over;
     }
     if let Some(error) = beyond {
-        let reply = serve::refuse(error, ExchangeLog::begin(client, &client.begin(), &request));
+        let reply = serve::refuse(error, ExchangeLog::begin(client, &client.begin(), &mut request));
         return Begun::Refused(Box::new(reply));
     }
     let is_first = stream.shared.served.get() == 1;

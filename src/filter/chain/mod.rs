@@ -6,9 +6,11 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::{HeaderValue, Method, StatusCode, header};
 use prefetch::{PrefetchWait, begin};
+use tokio::time::Instant;
 
 use super::body::FilteredBody;
 use super::coding::{Codings, decoded, head_of_changed, head_of_decoded};
@@ -22,6 +24,7 @@ use crate::http::fields::Fields;
 use crate::http::forward;
 use crate::http::message::Response;
 use crate::http::message::may_have_body;
+use crate::net::clock;
 use crate::net::timer::{Timer, deadline};
 
 /// The filters of a route, at least one, in the order of the configuration. Requests pass through them in this order,
@@ -61,6 +64,34 @@ pub(crate) struct Session {
     passed: Cell<bool>,
     /// A response is passing, or has passed, through the filters.
     responds: Cell<bool>,
+    /// The times of the filters, if they are recorded.
+    work: RefCell<Option<Vec<FilterWork>>>,
+}
+
+/// The time for which a filter has worked on the head of a message, or held it back.
+pub(crate) struct FilterWork {
+    pub(crate) name: Arc<str>,
+    pub(crate) is_response: bool,
+    pub(crate) began: Instant,
+    pub(crate) took: Duration,
+}
+
+/// The work of a filter in progress. Dropping it records its time.
+struct Working<'a> {
+    session: &'a Session,
+    context: Rc<FilterContext>,
+    direction: Direction,
+    began: Instant,
+}
+
+impl Drop for Working<'_> {
+    fn drop(&mut self) {
+        let (is_response, began) = (self.direction == Direction::Response, self.began);
+        if let Some(work) = &mut *self.session.work.borrow_mut() {
+            let (name, took) = (self.context.name().into(), clock::since(began));
+            work.push(FilterWork { name, is_response, began, took });
+        }
+    }
 }
 
 impl Session {
@@ -72,6 +103,27 @@ impl Session {
             reached: Cell::new(0),
             passed: Cell::new(false),
             responds: Cell::new(false),
+            work: RefCell::default(),
+        })
+    }
+
+    /// Has the times of the filters recorded.
+    pub(crate) fn record_work(&self) {
+        *self.work.borrow_mut() = Some(Vec::new());
+    }
+
+    /// Returns the times of the filters, if they were recorded.
+    pub(crate) fn take_work(&self) -> Vec<FilterWork> {
+        self.work.take().unwrap_or_default()
+    }
+
+    fn working(&self, context: &Rc<FilterContext>, direction: Direction) -> Option<Working<'_>> {
+        let is_recorded = self.work.borrow().is_some();
+        is_recorded.then(|| Working {
+            session: self,
+            context: context.clone(),
+            direction,
+            began: clock::now(),
         })
     }
 
@@ -244,6 +296,7 @@ impl Session {
             if direction == Direction::Request {
                 self.reached.set(position + 1);
             }
+            let _working = self.working(&context, direction);
             let interests = context.interests().of(direction);
             let end = !has_body || body.is_end_stream();
             let reads = interests.body;

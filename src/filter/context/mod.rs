@@ -34,6 +34,9 @@ const RESPONSE_PSEUDO: usize = 1;
 
 /// A filter of a route. Each ABI implements this trait.
 pub(crate) trait Filter: Send + Sync {
+    /// Returns the name of the filter.
+    fn name(&self) -> &str;
+
     /// Returns the configured treatment of the filter.
     fn policy(&self) -> &Policy;
 
@@ -125,6 +128,10 @@ impl FilterContext {
             Err(fault) => context.fail_or_bypass(fault)?,
         }
         Ok(context)
+    }
+
+    pub(super) fn name(&self) -> &str {
+        self.filter.name()
     }
 
     pub(super) fn policy(&self) -> &Policy {

@@ -13,6 +13,10 @@ use crate::filter::{RequestHead, RequestInfo};
 struct FailsOpen(Policy);
 
 impl Filter for FailsOpen {
+    fn name(&self) -> &str {
+        "fails-open"
+    }
+
     fn policy(&self) -> &Policy {
         &self.0
     }
@@ -64,6 +68,7 @@ fn context() -> Rc<FilterContext> {
         certificate: None,
         identity: None,
         request_id: None,
+        trace: None,
         method: Method::POST,
         version: Version::HTTP_11,
         listener: "web".into(),

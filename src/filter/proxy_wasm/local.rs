@@ -137,6 +137,10 @@ pub(crate) fn end_instances() {
 }
 
 impl Filter for Plugin {
+    fn name(&self) -> &str {
+        &self.settings.name
+    }
+
     fn policy(&self) -> &Policy {
         &self.policy
     }

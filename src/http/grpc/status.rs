@@ -70,6 +70,14 @@ impl Status {
         self.0
     }
 
+    /// Returns true if the server is to blame, as OpenTelemetry's conventions have it.
+    pub(crate) fn is_server_error(self) -> bool {
+        const DATA_LOSS: Status = Status(15);
+        let errors =
+            [Self::UNKNOWN, Self::DEADLINE_EXCEEDED, Self::UNIMPLEMENTED, Self::INTERNAL, Self::UNAVAILABLE];
+        errors.contains(&self.known()) || self == DATA_LOSS
+    }
+
     /// Returns the name of the status. gRPC takes a number that it does not define for UNKNOWN.
     pub(crate) fn name(self) -> &'static str {
         NAMES.get(usize::from(self.0)).copied().unwrap_or("UNKNOWN")

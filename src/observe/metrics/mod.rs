@@ -4,6 +4,8 @@
 //! nothing is locked. A scrape collects references to all of them into a [`Scrape`] and [`render`](Scrape::render)s it.
 
 mod auth;
+mod buckets;
+mod exemplars;
 mod filter;
 mod issuer;
 mod pool_report;
@@ -11,12 +13,14 @@ mod process;
 mod sharded;
 pub(crate) mod stats;
 mod store;
+mod traces;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 pub(crate) use auth::{AuthOutcome, AuthReport, AuthStats};
+pub(crate) use buckets::DURATION_BOUNDS;
 pub(crate) use filter::{FilterReport, FilterStats, PluginMetricReport, PluginMetricValue};
 pub(crate) use issuer::IssuerReport;
 pub(crate) use pool_report::PoolReport;
@@ -28,13 +32,17 @@ use prometheus_client::encoding::{
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 pub(crate) use sharded::{Counter, ReasonCounts, Sharded, enter_worker, sum_reasons, this_worker};
-pub(crate) use stats::{CODE_CLASSES, DURATION_BOUNDS, ListenerStats, RouteStats, RouteTotals};
+pub(crate) use stats::{CODE_CLASSES, ListenerStats, RouteStats, RouteTotals};
 pub(crate) use store::StoreReport;
 
 use crate::observe::access_log::{self, Loss};
+use crate::observe::traces::TraceReport;
 
 /// The media type of [`Scrape::render`]'s text, which Prometheus reads as well.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The metric of request durations.
+const REQUEST_DURATION: &str = "gateway_request_duration_seconds";
 
 /// The sources of one scrape.
 #[derive(Debug)]
@@ -61,6 +69,8 @@ pub(crate) struct Scrape {
     pub(crate) unkept_bodies: u64,
     /// Lines of the access log that could not be written.
     pub(crate) access_log: Arc<access_log::Counts>,
+    /// The spans of traces, if they are on.
+    pub(crate) traces: Option<TraceReport>,
     /// Passwords that were compared with hashes, and those that wait for it.
     pub(crate) password_comparisons: (u64, u64),
     /// The table of `rate_limit`: its keys, those given up for others, and the requests that it had no room for.
@@ -76,11 +86,15 @@ impl Scrape {
     /// None in practice: writing to a string cannot fail, but the encoder's signature permits an error.
     pub(crate) fn render(mut self) -> Result<String, fmt::Error> {
         self.pools = PoolReport::merged(self.pools);
+        let exemplars = exemplars::by_series(
+            REQUEST_DURATION,
+            self.routes.iter().map(|stats| (stats.route(), stats.exemplars())),
+        );
         let mut registry = Registry::default();
         registry.register_collector(Box::new(self));
         let mut text = String::new();
         text::encode(&mut text, &registry)?;
-        Ok(text)
+        Ok(if exemplars.is_empty() { text } else { exemplars::insert(&text, &exemplars) })
     }
 }
 
@@ -94,7 +108,8 @@ impl Collector for Scrape {
         self.encode_filters(&mut page)?;
         self.encode_auth(&mut page)?;
         self.encode_issuers(&mut page)?;
-        self.encode_stores(&mut page)
+        self.encode_stores(&mut page)?;
+        self.encode_traces(&mut page)
     }
 }
 
@@ -273,11 +288,7 @@ impl Scrape {
             "Response body bytes sent",
             rows.iter().map(|(name, totals)| ([("route", *name)], totals.bytes_out)),
         )?;
-        page.durations(
-            "gateway_request_duration_seconds",
-            "From the request's header to the last byte of its response",
-            &rows,
-        )
+        page.durations(REQUEST_DURATION, "From the request's header to the last byte of its response", &rows)
     }
 
     fn encode_pools(&self, page: &mut Page<'_>) -> fmt::Result {

@@ -2,33 +2,10 @@
 
 use std::time::Duration;
 
+use super::buckets::{BUCKETS, bucket_of};
+use super::exemplars::Exemplars;
 use super::sharded::{Counter, ReasonCounts, Sharded, sum_reasons};
-
-/// Upper bounds of the request duration histogram, in seconds. Slower requests fall into a last bucket without bound.
-///
-/// They reach from half a millisecond, which a request over a kept connection on one machine takes, to the half minute
-/// after which most clients have given up.
-pub(crate) const DURATION_BOUNDS: [f64; 15] =
-    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
-
-/// The same bounds in nanoseconds, so that the request path compares integers.
-const DURATION_BOUNDS_NANOS: [u64; 15] = [
-    500_000,
-    1_000_000,
-    2_500_000,
-    5_000_000,
-    10_000_000,
-    25_000_000,
-    50_000_000,
-    100_000_000,
-    250_000_000,
-    500_000_000,
-    1_000_000_000,
-    2_500_000_000,
-    5_000_000_000,
-    10_000_000_000,
-    30_000_000_000,
-];
+use crate::observe::traces::TraceId;
 
 /// The classes by which finished requests are counted; `none` if the client got no status.
 pub(crate) const CODE_CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -39,14 +16,14 @@ pub(crate) const CODE_CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", 
 pub(crate) struct RouteStats {
     route: String,
     shards: Sharded<RouteShard>,
+    exemplars: Exemplars,
 }
 
 #[derive(Debug, Default)]
 struct RouteShard {
     begun: Counter,
     finished: [Counter; CODE_CLASSES.len()],
-    // One bucket more than there are bounds: the last one is unbounded.
-    durations: [Counter; DURATION_BOUNDS.len() + 1],
+    durations: [Counter; BUCKETS],
     duration_nanos: Counter,
     bytes_in: Counter,
     bytes_out: Counter,
@@ -67,7 +44,7 @@ struct MirrorCounts {
 impl RouteStats {
     /// Creates the counters of the route with this name: a slot per worker and one for the control thread.
     pub(crate) fn new(route: &str, workers: usize) -> Self {
-        Self { route: route.to_owned(), shards: Sharded::new(workers) }
+        Self { route: route.to_owned(), shards: Sharded::new(workers), exemplars: Exemplars::default() }
     }
 
     /// Returns the route's name, the value of the `route` label.
@@ -97,8 +74,7 @@ impl RouteStats {
     ) {
         let Some(shard) = self.shards.of(worker) else { return };
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        let bucket = DURATION_BOUNDS_NANOS.partition_point(|&bound| bound < nanos);
-        if let Some(count) = shard.durations.get(bucket) {
+        if let Some(count) = shard.durations.get(bucket_of(duration)) {
             count.add(1);
         }
         if let Some(count) = shard.finished.get(usize::from(status / 100)).or(shard.finished.first()) {
@@ -110,6 +86,15 @@ impl RouteStats {
         if let Some(reason) = error {
             shard.errors.add(reason);
         }
+    }
+
+    /// Makes a request of a sampled trace the exemplar of its bucket. Its duration is the one that [`finish`](Self::finish) counts.
+    pub(crate) fn exemplify(&self, duration: Duration, trace_id: TraceId) {
+        self.exemplars.put(bucket_of(duration), trace_id, duration);
+    }
+
+    pub(super) fn exemplars(&self) -> &Exemplars {
+        &self.exemplars
     }
 
     /// Counts a request that waits for its turn under `rate_limit`.
@@ -154,7 +139,7 @@ impl RouteStats {
     /// Returns the sums over all workers.
     pub(crate) fn totals(&self) -> RouteTotals {
         let mut codes = [0; CODE_CLASSES.len()];
-        let mut durations = [0; DURATION_BOUNDS.len() + 1];
+        let mut durations = [0; BUCKETS];
         let mut begun = 0;
         for shard in self.shards.iter() {
             // Finished requests are read before begun ones: a request that ends in between then counts as in flight,
@@ -191,7 +176,7 @@ pub(crate) struct RouteTotals {
     /// Finished requests, in the order of [`CODE_CLASSES`].
     pub(crate) codes: [u64; CODE_CLASSES.len()],
     /// Finished requests per bucket of [`DURATION_BOUNDS`], the last bucket without bound; not cumulative.
-    pub(crate) durations: [u64; DURATION_BOUNDS.len() + 1],
+    pub(crate) durations: [u64; BUCKETS],
     /// The sum of all durations, in seconds.
     pub(crate) duration_seconds: f64,
     /// Request body bytes received from clients.
@@ -284,13 +269,6 @@ pub(crate) struct ListenerTotals {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_bounds_in_nanoseconds_are_the_bounds_in_seconds() {
-        for (seconds, nanos) in DURATION_BOUNDS.iter().zip(DURATION_BOUNDS_NANOS) {
-            assert_eq!(Duration::from_secs_f64(*seconds).as_nanos(), u128::from(nanos));
-        }
-    }
 
     #[test]
     fn a_duration_falls_into_the_first_bucket_whose_bound_it_does_not_exceed() {

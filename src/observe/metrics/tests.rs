@@ -50,6 +50,7 @@ fn scrape() -> Scrape {
         kept_body_bytes: 5,
         unkept_bodies: 6,
         access_log: lost_lines(),
+        traces: None,
         password_comparisons: (10, 11),
         rate_limit_keys: 10,
         rate_limit_evicted: 11,

@@ -118,6 +118,11 @@ impl TraceContext {
         self.flags & SAMPLED != 0
     }
 
+    /// Returns the flags of version 00.
+    pub(crate) fn flags(&self) -> u8 {
+        self.flags
+    }
+
     /// Returns the context with the flag of a recorded trace, or without it.
     pub(crate) fn with_sampled(self, is_sampled: bool) -> Self {
         Self { flags: self.flags & !SAMPLED | if is_sampled { SAMPLED } else { 0 }, ..self }
@@ -133,24 +138,32 @@ impl TraceContext {
         Self::parse(value.as_bytes()).is_some_and(|other| other.trace_id == self.trace_id)
     }
 
+    /// Returns true if a `traceparent` is what [`TraceContext::to_value`] returns.
+    pub(crate) fn is_written_as(&self, value: &HeaderValue) -> bool {
+        value.as_bytes() == self.text()
+    }
+
     /// Returns the value of `traceparent`, of version 00.
     pub(crate) fn to_value(self) -> HeaderValue {
+        // It consists of digits and dashes.
+        HeaderValue::from_bytes(&self.text()).unwrap_or(const { HeaderValue::from_static("-") })
+    }
+
+    fn text(&self) -> [u8; LENGTH] {
         let mut text = [b'-'; LENGTH];
         let all = [0].into_iter().chain(self.trace_id.0).chain(self.span_id.0).chain([self.flags]);
-        // The digits of each byte begin behind a dash for each part before it.
-        let mut place = text.iter_mut();
+        let mut places = text.iter_mut();
         for (index, byte) in all.enumerate() {
             if matches!(index, 1 | 17 | 25) {
-                place.next();
+                places.next(); // a dash before each part
             }
             for digit in [byte >> 4, byte & 15] {
-                if let (Some(to), Some(digit)) = (place.next(), DIGITS.get(usize::from(digit))) {
-                    *to = *digit;
+                if let (Some(place), Some(digit)) = (places.next(), DIGITS.get(usize::from(digit))) {
+                    *place = *digit;
                 }
             }
         }
-        // It consists of digits and dashes.
-        HeaderValue::from_bytes(&text).unwrap_or(const { HeaderValue::from_static("-") })
+        text
     }
 }
 
@@ -253,6 +266,8 @@ mod tests {
         let text = format!("00-{TRACE}-{SPAN}-01");
         let context = TraceContext::parse(text.as_bytes()).unwrap();
         assert_eq!(context.to_value(), text);
+        assert!(context.is_written_as(&context.to_value()));
+        assert!(!context.is_written_as(&HeaderValue::from_str(&format!("00-{TRACE}-{SPAN}-81")).unwrap()));
         assert_eq!(context.with_sampled(false).to_value(), format!("00-{TRACE}-{SPAN}-00"));
         let new = TraceContext::new();
         assert_eq!(TraceContext::parse(new.to_value().as_bytes()), Some(new));

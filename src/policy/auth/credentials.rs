@@ -31,6 +31,8 @@ pub(crate) struct RequestContext<'r> {
     /// The address of the peer; `None` on a Unix socket.
     pub(crate) peer: Option<IpAddr>,
     pub(crate) trusted_proxies: &'r TrustedProxies,
+    /// True if traces are on.
+    pub(crate) is_traced: bool,
 }
 
 impl Credentials<'_, '_> {
@@ -82,6 +84,7 @@ impl RequestContext<'static> {
             forwarding: &FORWARDING,
             peer: "192.0.2.1".parse().ok(),
             trusted_proxies: &TRUSTED,
+            is_traced: false,
         }
     }
 }

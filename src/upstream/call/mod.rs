@@ -19,6 +19,7 @@ use crate::http::body::Body;
 use crate::http::error::Error;
 use crate::http::fields::Fields;
 use crate::http::forward;
+use crate::http::trace;
 use crate::net::timer::{Timer, deadline, earlier};
 use crate::upstream::exchange::Received;
 
@@ -104,6 +105,14 @@ impl OwnRequest {
             headers.remove(header::HOST);
         }
         Self { method, target, headers, body: Bytes::new(), affinity }
+    }
+
+    /// Adds the fields of a trace, unless the request has such fields of its own.
+    pub(crate) fn of_trace(mut self, trace: Option<&Fields>) -> Self {
+        if let Some(trace) = trace {
+            trace::join(&mut self.headers, trace);
+        }
+        self
     }
 
     pub(crate) fn with_body(self, body: Bytes) -> Self {

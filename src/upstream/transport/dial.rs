@@ -1,12 +1,14 @@
 //! Opening a connection: TCP or a Unix socket, then TLS if the endpoint uses it, then the settings of HTTP/2 if that is spoken, all within
 //! `timeouts.connect`.
 
+use std::cell::Cell;
 use std::io;
 use std::pin::pin;
 use std::time::Duration;
 
 use rustix::io::Errno;
 use rustls::pki_types::ServerName;
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 use crate::config::{SocketAddress, UpstreamProtocol};
@@ -22,7 +24,8 @@ use crate::upstream::pool::{Lease, Slot, shared};
 use crate::upstream::transport::h2::{self, Driver};
 use crate::upstream::transport::{Exclusive, Transport};
 
-/// Opens a connection to `endpoint` in the given slot. With `exclusive` it is one that other exchanges cannot share.
+/// Opens a connection to `endpoint` in the given slot. With `exclusive` it is one that other exchanges cannot share. The time at which its
+/// TLS handshake begins is put into `secured_from`.
 ///
 /// # Errors
 /// Returns [`Error::ConnectFailed`], [`Error::TlsFailed`], [`Error::NotHttp2`] or [`Error::ConnectTimeout`], and frees the slot.
@@ -32,8 +35,9 @@ pub(crate) async fn dial(
     exclusive: bool,
     timeout: Option<Duration>,
     timer: &Timer,
+    secured_from: &Cell<Option<Instant>>,
 ) -> Result<(Transport, Lease), Error> {
-    let opened = timer.within(deadline(timeout), pin!(open(endpoint, exclusive))).await;
+    let opened = timer.within(deadline(timeout), pin!(open(endpoint, exclusive, secured_from))).await;
     let opened = opened.unwrap_or(Err(Error::ConnectTimeout));
     if opened.is_ok() {
         endpoint.note_reached();
@@ -80,8 +84,12 @@ enum Opened {
     Shared(Driver),
 }
 
-async fn open(endpoint: &Endpoint, exclusive: bool) -> Result<Opened, Error> {
-    let stream = open_stream(endpoint, exclusive).await?;
+async fn open(
+    endpoint: &Endpoint,
+    exclusive: bool,
+    secured_from: &Cell<Option<Instant>>,
+) -> Result<Opened, Error> {
+    let stream = open_stream(endpoint, exclusive, secured_from).await?;
     let is_h2 = match (endpoint.protocol(), &stream) {
         _ if exclusive => false,
         (UpstreamProtocol::H1, _) => false,
@@ -108,7 +116,11 @@ async fn open(endpoint: &Endpoint, exclusive: bool) -> Result<Opened, Error> {
     Ok(Opened::Shared(driver))
 }
 
-async fn open_stream(endpoint: &Endpoint, exclusive: bool) -> Result<Stream, Error> {
+async fn open_stream(
+    endpoint: &Endpoint,
+    exclusive: bool,
+    secured_from: &Cell<Option<Instant>>,
+) -> Result<Stream, Error> {
     end_of_turn::end().await;
     let connected = ConnectedSocket::connect(endpoint.address()).await;
     clock::advance();
@@ -119,7 +131,10 @@ async fn open_stream(endpoint: &Endpoint, exclusive: bool) -> Result<Stream, Err
     socket.set_keepalive(endpoint.pool().settings().tcp_keepalive);
     match endpoint.tls(exclusive) {
         None => Ok(Stream::plain(socket)),
-        Some((connector, name)) => handshake(endpoint, connector, name.clone(), socket).await,
+        Some((connector, name)) => {
+            secured_from.set(Some(clock::now()));
+            handshake(endpoint, connector, name.clone(), socket).await
+        }
     }
 }
 

@@ -167,7 +167,17 @@ fn foreign_types_stay_where_they_belong() {
         ("saphyr_parser", &["config/"]),
         ("httparse", &["http/h1/"]),
         ("hickory_resolver", &["control/upstreams/"]),
-        ("hyper::", &["downstream/h2/", "control/admin/", "control/auth/", "control/upstreams/health/"]),
+        (
+            "hyper::",
+            &[
+                "downstream/h2/",
+                "control/admin/",
+                "control/auth/",
+                "control/traces/",
+                "control/upstreams/health/",
+            ],
+        ),
+        ("opentelemetry_proto", &["control/traces/"]),
         ("jsonwebtoken", &["policy/auth/jwt/"]),
         ("::redis::", &["control/stores/"]),
         ("notify::", &["control/providers/file/"]),

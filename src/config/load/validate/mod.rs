@@ -10,6 +10,7 @@ mod policies;
 mod route;
 mod split;
 mod stores;
+mod traces;
 mod upstream;
 
 use std::collections::HashMap;
@@ -37,6 +38,7 @@ pub(crate) fn validate(config: &Config, kept: &Kept, source: &Source) -> Vec<Con
     policies::validate(config, kept, &mut findings);
     stores::validate(config, kept, &mut findings);
     access_log::validate(config, &mut findings);
+    traces::validate(config, &mut findings);
     if let Some(pool) = &config.defaults.pool {
         validate_pool(pool, &path!["defaults", "pool"], &mut findings);
     }

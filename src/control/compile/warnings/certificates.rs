@@ -107,6 +107,9 @@ pub(super) fn identities(config: &Config) -> Vec<(Vec<Segment>, &CertificateFile
             upstream.tls.client.iter().map(|files| ([&base[..], &path!["tls", "client"]].concat(), files)),
         );
     }
+    if let Some(files) = config.telemetry.traces.as_on().and_then(|traces| traces.tls.client.as_ref()) {
+        found.push((path!["telemetry", "traces", "tls", "client"].to_vec(), files));
+    }
     for (name, store) in &config.stores {
         found.extend(
             store.tls.client.iter().map(|files| (path!["stores", name, "tls", "client"].to_vec(), files)),
@@ -136,7 +139,10 @@ fn certificate_files(config: &Config) -> Vec<(Vec<Segment>, &Path, Use)> {
             (path!["auth", name, "oidc", "ca"].to_vec(), oidc.and_then(|oidc| oidc.ca.as_ref())),
         ]
     });
-    let trusted = listeners.chain(upstreams).chain(stores).chain(ways);
+    let traces = config.telemetry.traces.as_on();
+    let traces =
+        traces.map(|traces| (path!["telemetry", "traces", "tls", "ca"].to_vec(), traces.tls.ca.as_ref()));
+    let trusted = listeners.chain(upstreams).chain(stores).chain(ways).chain(traces);
     shown.chain(trusted.filter_map(|(place, file)| Some((place, &**file?, Use::Trusted)))).collect()
 }
 

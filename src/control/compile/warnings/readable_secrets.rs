@@ -45,6 +45,10 @@ fn secrets(config: &Config) -> Vec<SecretFile<'_>> {
     if let Some(token) = config.admin.as_on().and_then(|admin| admin.token.as_ref()) {
         found.extend(secret_files(token, &path!["admin", "token"]));
     }
+    for (name, secret) in config.telemetry.traces.as_on().into_iter().flat_map(|traces| &traces.headers) {
+        let place = path!["telemetry", "traces", "headers", name.as_http().as_str()];
+        found.extend(secret_file(secret, place.to_vec()));
+    }
     for (name, way) in &config.auth {
         if let Some(basic) = &way.basic {
             found.push((path!["auth", name, "basic", "users"].to_vec(), "password hashes in", &*basic.users));

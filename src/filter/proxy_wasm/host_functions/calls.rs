@@ -7,12 +7,13 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, header};
 
 use super::maps;
-use crate::filter::MAP_BYTES_MAX;
 use crate::filter::proxy_wasm::abi::{Answer, Failure, Status};
 use crate::filter::proxy_wasm::calls::{OutgoingCall, call_timeout};
 use crate::filter::proxy_wasm::host::Effect;
 use crate::filter::proxy_wasm::memory::{At, Guest, Slice, split};
 use crate::filter::proxy_wasm::pairs;
+use crate::filter::{FilterContext, MAP_BYTES_MAX};
+use crate::http::fields::Fields;
 use crate::http::forward;
 use crate::upstream::OwnRequest;
 
@@ -59,7 +60,8 @@ fn call(
         let pairs = pairs::read(headers).ok_or(Status::BadArgument)?;
         let held = host.holds(upstream.len() + headers.len() + body.len())?;
         let request = request(&pairs, Bytes::copy_from_slice(body)).ok_or(Status::BadArgument)?;
-        (upstream.to_owned(), request, host.filter_context().cloned(), held)
+        let context = host.filter_context().cloned();
+        (upstream.to_owned(), request.of_trace(trace_of(context.as_ref())), context, held)
     };
     // Check that the token can be written: without it the guest could not recognise the response.
     token_at.write(caller, 0)?;
@@ -72,6 +74,11 @@ fn call(
     let call = OutgoingCall { token, upstream, request, timeout, filter_context, held };
     caller.data_mut().leave(Effect::Call(Box::new(call)));
     Ok(())
+}
+
+/// Returns the fields of the trace of the exchange for which a guest makes a request.
+pub(super) fn trace_of(context: Option<&Rc<FilterContext>>) -> Option<&Fields> {
+    context?.exchange.request_info.trace.as_deref()
 }
 
 /// Builds a request from its fields. `:method`, `:path` and `:authority` are required.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, header};
 
+use super::calls::trace_of;
 use super::maps;
 use crate::config::UpstreamProtocol;
 use crate::filter::MAP_BYTES_MAX;
@@ -133,6 +134,7 @@ fn begin(
         let timeout = unary.map(|(_, timeout)| timeout);
         let body = message.map(grpc::framed).unwrap_or_default();
         let request = request(target, metadata, timeout, body).ok_or(Status::ParseFailure)?;
+        let request = request.of_trace(trace_of(host.filter_context()));
         let held = host.holds(upstream.len() + metadata.len() + message_bytes)?;
         (upstream, request, held, bytes_max)
     };

@@ -187,6 +187,7 @@ fn request_info(method: Method) -> RequestInfo {
         certificate: None,
         identity: None,
         request_id: None,
+        trace: None,
         method,
         version: Version::HTTP_11,
         listener: "offline".into(),

@@ -19,6 +19,7 @@ use super::credentials::Credentials;
 use super::{Additions, Verdict};
 use crate::http::fields::Fields;
 use crate::http::forward::is_spelling_of;
+use crate::http::trace;
 use crate::observe::rate_limited_warning::RateLimitedWarnings;
 
 /// The reason for not finding out who calls.
@@ -76,7 +77,9 @@ impl Forward {
 
     /// Returns a remembered outcome, or that of a question.
     async fn outcome(&self, request: &Credentials<'_, '_>) -> Outcome {
-        let Some(answers) = &self.answers else { return self.ask(self.settings.question(request)).await };
+        let Some(answers) = &self.answers else {
+            return self.ask(self.settings.question(request), request).await;
+        };
         // Only the default key needs the question.
         let (key, question) = match &answers.parts {
             Some(parts) => (answers.key_of_parts(parts, request), None),
@@ -86,7 +89,8 @@ impl Forward {
                 (has_any.then(|| answers.key_of_question(&question)), Some(question))
             }
         };
-        let ask = async || self.ask(question.unwrap_or_else(|| self.settings.question(request))).await;
+        let ask =
+            async || self.ask(question.unwrap_or_else(|| self.settings.question(request)), request).await;
         match key {
             Some(key) => answers.get(key, self.settings.timeout, ask).await,
             // All requests without credentials would share an answer.
@@ -94,7 +98,10 @@ impl Forward {
         }
     }
 
-    async fn ask(&self, headers: Fields) -> Outcome {
+    async fn ask(&self, mut headers: Fields, request: &Credentials<'_, '_>) -> Outcome {
+        if request.context.is_traced {
+            trace::join(&mut headers, &trace::fields(request.headers));
+        }
         let ForwardSettings { method, target, timeout, .. } = &self.settings;
         let question =
             Question { method: method.clone(), target: target.clone(), headers, timeout: *timeout };

@@ -1,0 +1,50 @@
+//! The buckets of request durations.
+
+use std::time::Duration;
+
+/// Upper bounds of the request duration histogram, in seconds. Slower requests fall into a last bucket without bound.
+///
+/// They reach from half a millisecond, which a request over a kept connection on one machine takes, to the half minute
+/// after which most clients have given up.
+pub(crate) const DURATION_BOUNDS: [f64; 15] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
+/// The number of buckets: one more than there are bounds, because the last one is unbounded.
+pub(super) const BUCKETS: usize = DURATION_BOUNDS.len() + 1;
+
+/// The same bounds in nanoseconds, so that the request path compares integers.
+const DURATION_BOUNDS_NANOS: [u64; 15] = [
+    500_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    25_000_000,
+    50_000_000,
+    100_000_000,
+    250_000_000,
+    500_000_000,
+    1_000_000_000,
+    2_500_000_000,
+    5_000_000_000,
+    10_000_000_000,
+    30_000_000_000,
+];
+
+/// Returns the bucket of a duration.
+pub(super) fn bucket_of(duration: Duration) -> usize {
+    let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+    DURATION_BOUNDS_NANOS.partition_point(|&bound| bound < nanos)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bounds_in_nanoseconds_are_the_bounds_in_seconds() {
+        for (seconds, nanos) in DURATION_BOUNDS.iter().zip(DURATION_BOUNDS_NANOS) {
+            assert_eq!(Duration::from_secs_f64(*seconds).as_nanos(), u128::from(nanos));
+        }
+    }
+}

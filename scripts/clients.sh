@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Puts the programs in place that tests/gateway/{http2_clients,upstream_http2_programs,grpc_programs,auth_basic,auth_oidc,rate_limit_store,traces}.rs
-# run: curl, nghttp, nghttpd, h2load, Node, Go with its gRPC, Chromium, htpasswd, argon2, openssl, redis-server and redis-sentinel from
-# Debian, the Python packages h2, grpcio, opentelemetry-proto and rotel, a collector of OpenTelemetry, in an environment in target/peers, and beside that the programs of gRPC by Go's library and by
+# Puts the programs in place that tests/gateway/{http2_clients,upstream_http2_programs,grpc_programs,auth_basic,auth_oidc,rate_limit_store,page,
+# prometheus,traces}.rs run: curl, nghttp, nghttpd, h2load, Node, Go with its gRPC, Chromium, htpasswd, argon2, openssl, redis-server,
+# redis-sentinel and prometheus from Debian, the Python packages h2, grpcio, opentelemetry-proto and rotel, a collector of OpenTelemetry, in an
+# environment in target/peers, and beside that the programs of gRPC by Go's library and by
 # tonic, and oidc-provider for Node. What is there is left as it is.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -20,6 +21,8 @@ need argon2 "which makes entries of such files" argon2
 need openssl "which makes entries of such files" openssl
 # Installing it starts a server, which tests do not use.
 need redis-server "a store of rate limits" redis-server
+# Installing it starts a server, too.
+need prometheus "which scrapes the metrics" prometheus
 need redis-sentinel "which knows the master of a store" redis-sentinel
 
 # The names that tests/gateway/http2_clients.rs looks for, too.

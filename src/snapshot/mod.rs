@@ -17,7 +17,9 @@ use crate::filter::proxy_wasm::{Plugin, Services};
 use crate::http::body::KeptBodies;
 use crate::http::forward::TrustedProxies;
 use crate::observe::access_log::AccessLog;
-use crate::observe::metrics::{IssuerReport, ListenerStats, PoolReport, RouteStats, StoreReport};
+use crate::observe::metrics::{
+    IssuerReport, ListenerStats, PoolReport, RouteStats, StoreReport, unix_seconds,
+};
 use crate::observe::rate_limited_warning::RateLimitedWarnings;
 use crate::observe::traces::Traces;
 use crate::policy::auth::Way;
@@ -146,6 +148,17 @@ impl Snapshot {
             .iter()
             .map(|listener_settings| (listener_settings.name.clone(), listener_settings.stats.clone()))
             .collect()
+    }
+
+    /// Returns the certificates of listeners: the listener's name, the file, and the end in Unix time.
+    pub(crate) fn listener_certificates(&self) -> Vec<(Arc<str>, String, u64)> {
+        let listeners = self.listeners.iter().flat_map(|listener| {
+            let certificates = listener.tls.iter().flat_map(|tls| tls.certificates.iter());
+            certificates.map(|(file, certificate)| {
+                (listener.name.clone(), file.display().to_string(), unix_seconds(certificate.not_after))
+            })
+        });
+        listeners.collect()
     }
 
     /// Gives the streams of removed routes `time` to end, and lifts the limit of all other routes. `None` lifts every

@@ -5,11 +5,12 @@ use std::fmt::Display;
 use std::hash::BuildHasher as _;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use foldhash::quality::FixedState;
 use http::HeaderValue;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::TlsConnector;
 
 use super::health::{Probed, Standing, SuccessCounts, Troubled};
@@ -21,7 +22,7 @@ use crate::config::{Scheme, SocketAddress, UpstreamProtocol};
 use crate::http::error::Error;
 use crate::net::clock;
 use crate::net::tls;
-use crate::observe::metrics::PoolReport;
+use crate::observe::metrics::{PoolReport, unix_seconds};
 use crate::observe::rate_limited_warning::RateLimitedWarning;
 
 /// An address that requests can be sent to.
@@ -40,6 +41,8 @@ pub(crate) struct Endpoint {
     success_counts: SuccessCounts,
     latency: Latency,
     reachability: Reachability,
+    /// The end of its certificate in seconds of Unix time; 0 if it is not known.
+    certificate_expires: AtomicU64,
     warned: RateLimitedWarning,
 }
 
@@ -78,6 +81,7 @@ impl Endpoint {
             success_counts: SuccessCounts::default(),
             latency,
             reachability,
+            certificate_expires: AtomicU64::new(0),
             warned,
         }
     }
@@ -220,6 +224,13 @@ impl Endpoint {
         }
     }
 
+    /// Notes the certificate that its server has shown.
+    pub(super) fn note_certificate(&self, certificate: &CertificateDer<'_>) {
+        if let Some(expires) = tls::expiry(certificate) {
+            self.certificate_expires.store(unix_seconds(expires), Ordering::Relaxed);
+        }
+    }
+
     /// Returns the pool's numbers, with the names that only the endpoint knows.
     pub(crate) fn report(&self) -> PoolReport {
         let state = self.standing.state(clock::uptime());
@@ -227,6 +238,7 @@ impl Endpoint {
         PoolReport {
             endpoint: self.origin.url.clone(),
             address: self.address.to_string(),
+            certificate_expires: Some(self.certificate_expires.load(Ordering::Relaxed)).filter(|at| *at > 0),
             health: state.name(),
             ejected_for: state.ejected_for(),
             ejections: self.standing.ejected_total(),

@@ -4,18 +4,15 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use support::{Certificates, Connection, Gateway, Origin, Pid, Signal};
+use support::{Certificates, Connection, Gateway, Origin, Pid, Signal, browser_program};
 use tempfile::TempDir;
 
 use crate::gateway;
-use crate::programs::{build_go, find, program, python, run, script};
+use crate::programs::{build_go, program, python, run, script};
 use crate::websocket_http2::shake;
 
 /// The request bodies and the files that programs upload: more than any window.
 const UPLOAD_BYTES: usize = 3_000_000;
-
-/// The names that Chromium has; `scripts/clients.sh` looks for the same.
-const BROWSERS: [&str; 4] = ["chromium-headless-shell", "chromium", "google-chrome", "chrome"];
 
 /// A page that fetches, posts and opens a WebSocket, and reports the results.
 const PAGE: &str = r#"
@@ -231,8 +228,7 @@ struct Browser(Child);
 
 impl Browser {
     fn start(arguments: &[&str]) -> Self {
-        let program = BROWSERS.iter().find_map(|name| find(name));
-        let mut command = Command::new(program.expect("there is no browser: bash scripts/clients.sh"));
+        let mut command = Command::new(browser_program());
         command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
         Self(command.spawn().unwrap())
     }

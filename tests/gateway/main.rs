@@ -104,12 +104,14 @@ mod migrating;
 mod mirror;
 mod new;
 mod one_route;
+mod page;
 mod passive_health;
 mod placeholders;
 mod pool;
 mod pool_limits;
 mod pooled;
 mod programs;
+mod prometheus;
 mod proxy_protocol;
 mod rate_limit;
 #[cfg(feature = "redis")]

@@ -29,6 +29,8 @@ pub(crate) struct Access {
 pub(super) enum Sensitivity {
     /// It shows nothing of the configuration: a probe, which sends no token and names whatever host it likes.
     Probe,
+    /// It has no data: a file of the page.
+    Page,
     Metrics,
     Data,
 }
@@ -67,7 +69,7 @@ impl Access {
             return Err(Problem::new("host", StatusCode::FORBIDDEN, HOST_ADVICE).into());
         }
         let is_open = match sensitivity {
-            Sensitivity::Probe => true,
+            Sensitivity::Probe | Sensitivity::Page => true,
             Sensitivity::Metrics => self.open.contains(&OpenPath::Metrics),
             Sensitivity::Data => false,
         };
@@ -213,13 +215,16 @@ mod tests {
     }
 
     #[test]
-    fn with_a_token_all_but_probes_and_open_paths_need_it() {
+    fn with_a_token_all_but_probes_the_bare_page_and_open_paths_need_it() {
         let access =
             Access::new(vec!["another-valid-token".into(), TOKEN.into()], vec![OpenPath::Metrics], vec![]);
         let bearer = format!("bEARER {TOKEN}");
-        for (sensitivity, without) in
-            [(Sensitivity::Probe, 200), (Sensitivity::Metrics, 200), (Sensitivity::Data, 401)]
-        {
+        for (sensitivity, without) in [
+            (Sensitivity::Probe, 200),
+            (Sensitivity::Page, 200),
+            (Sensitivity::Metrics, 200),
+            (Sensitivity::Data, 401),
+        ] {
             for reach in [Reach::Loopback, Reach::Network] {
                 let plain = [("host", "localhost")];
                 assert_eq!(

@@ -9,6 +9,7 @@ mod answer;
 mod client;
 mod drain;
 mod log;
+mod page;
 mod problem;
 mod reload;
 pub(crate) mod resources;
@@ -22,6 +23,8 @@ pub(crate) use client::{ready, running_config};
 pub(crate) use log::LogFilter;
 pub(crate) use reload::{ReloadOutcome, ReloadRequest, ReloadRequests};
 pub(crate) use server::serve;
+
+use crate::observe::metrics::Exposition;
 
 /// The state of the admin listener.
 pub(crate) struct AdminState {
@@ -46,8 +49,8 @@ pub(crate) trait Reports: Send + Sync {
     /// Returns the active configuration as it is written, with variables in place of their values.
     fn config(&self) -> String;
 
-    /// Returns the metrics as OpenMetrics text.
-    fn metrics(&self) -> String;
+    /// Returns the metrics.
+    fn metrics(&self, form: Exposition) -> String;
 
     /// Returns the description of the API, as JSON.
     fn openapi(&self) -> String;

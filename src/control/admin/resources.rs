@@ -7,8 +7,8 @@ use http_body::Body;
 use super::access::{Reach, Sensitivity};
 use super::answer::{Answer, JSON, TEXT};
 use super::problem::Problem;
-use super::{AdminState, Form, Report, drain, log, reload};
-use crate::observe::metrics;
+use super::{AdminState, Form, Report, drain, log, page, reload};
+use crate::observe::metrics::Exposition;
 
 // RFC 9512.
 const YAML: &str = "application/yaml";
@@ -26,6 +26,7 @@ pub(crate) struct Resource {
 /// The response to GET.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Get {
+    Page,
     Index,
     OpenApi,
     Live,
@@ -64,8 +65,9 @@ const fn other(path: &'static str, get: Get, about: &'static str) -> Resource {
 }
 
 /// All paths, in the order in which they are listed.
-pub(crate) const RESOURCES: [Resource; 16] = [
-    Resource { alias: Some("/"), ..other("/api", Get::Index, "this list") },
+pub(crate) const RESOURCES: [Resource; 17] = [
+    other(page::PATH, Get::Page, "the page for people"),
+    other("/api", Get::Index, "this list"),
     other("/api/openapi.json", Get::OpenApi, "the description of all this for programs (OpenAPI)"),
     report("/api/status", Report::Status, "the process, and what is wrong at the moment"),
     Resource {
@@ -106,7 +108,14 @@ pub(crate) const RESOURCES: [Resource; 16] = [
         )
     },
     Resource { writes: &[Write::SetLog], ..other("/api/log", Get::Log, "the level of the log; PUT sets it") },
-    Resource { alias: Some("/metrics"), ..other("/api/metrics", Get::Metrics, "metrics (OpenMetrics)") },
+    Resource {
+        alias: Some("/metrics"),
+        ..other(
+            "/api/metrics",
+            Get::Metrics,
+            "metrics (OpenMetrics; the text format of Prometheus for Accept: text/plain)",
+        )
+    },
     other("/live", Get::Live, "200 while the process runs"),
     other("/ready", Get::Ready, "200 while new requests are welcome, else 503"),
 ];
@@ -120,6 +129,7 @@ impl Resource {
         match self.get {
             Get::Live | Get::Ready => Sensitivity::Probe,
             Get::Metrics => Sensitivity::Metrics,
+            Get::Page => Sensitivity::Page,
             _ => Sensitivity::Data,
         }
     }
@@ -150,10 +160,19 @@ async fn answer<B>(state: &AdminState, request: Request<B>, reach: Reach) -> Res
 where
     B: Body<Data: AsRef<[u8]>> + Unpin,
 {
-    let resource = Resource::find(request.uri().path());
-    let sensitivity = resource.map_or(Sensitivity::Data, Resource::sensitivity);
+    let path = request.uri().path();
+    let resource = Resource::find(path);
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    let file = page::find(path).filter(|_| reads);
+    let sensitivity = match (file, resource) {
+        (Some(_), _) => Sensitivity::Page,
+        (None, Some(resource)) => resource.sensitivity(),
+        (None, None) => Sensitivity::Data,
+    };
     state.reports.access().check(&request, reach, sensitivity, !reads)?;
+    if let Some(file) = file {
+        return Ok(file.answer());
+    }
     let resource = resource.ok_or_else(|| {
         Problem::new("not-found", StatusCode::NOT_FOUND, "There is no such path; GET /api lists them.")
     })?;
@@ -181,14 +200,18 @@ fn not_allowed(resource: &Resource) -> Box<Problem> {
 
 fn get(state: &AdminState, get: Get, headers: &HeaderMap) -> Answer {
     match get {
-        Get::Index => Answer::ok(TEXT, format!("{}\n\n{}", state.reports.sentence(), index())),
+        Get::Page | Get::Index => Answer::ok(TEXT, format!("{}\n\n{}", state.reports.sentence(), index())),
         Get::OpenApi => Answer::ok(JSON, state.reports.openapi()),
         Get::Live => Answer::ok(TEXT, "live\n".to_owned()),
         Get::Ready => ready(state),
         Get::Report(report) => Answer::ok(JSON, state.reports.report(report, form(headers))),
         Get::Config => Answer::ok(YAML, state.reports.config()),
         Get::Log => log::show(),
-        Get::Metrics => Answer::ok(metrics::CONTENT_TYPE, state.reports.metrics()),
+        Get::Metrics => {
+            let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+            let form = Exposition::accepted(accepted);
+            Answer::ok(form.content_type(), state.reports.metrics(form))
+        }
     }
 }
 

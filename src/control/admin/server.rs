@@ -100,6 +100,7 @@ mod tests {
 
     use super::*;
     use crate::control::admin::{Access, Form, ReloadOutcome, ReloadRequest, Report, Reports};
+    use crate::observe::metrics::Exposition;
 
     struct Admin {
         address: SocketAddr,
@@ -129,7 +130,8 @@ mod tests {
             "routes: []\n".to_owned()
         }
 
-        fn metrics(&self) -> String {
+        fn metrics(&self, form: Exposition) -> String {
+            assert_eq!(form, Exposition::OpenMetrics);
             "# EOF\n".to_owned()
         }
 

@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use crate::control::admin::{Access, AdminState, Form, Readiness, ReloadRequests, Report, Reports};
 use crate::control::reload::{RetiredSnapshots, Status};
-use crate::observe::metrics::Scrape;
+use crate::observe::metrics::{Exposition, Scrape};
 use crate::policy;
 
 /// Returns the state of the admin listener.
@@ -72,13 +72,14 @@ impl Reports for Operators {
         self.status.generation().loaded.source.text().to_owned()
     }
 
-    fn metrics(&self) -> String {
+    fn metrics(&self, form: Exposition) -> String {
         let generation = self.status.generation();
         let limits = policy::report_of_rate_limits();
         let scrape = Scrape {
             process: self.status.stats().clone(),
             older_kept: self.old.snapshots() as u64,
             listeners: generation.snapshot.listener_stats(),
+            certificates: generation.snapshot.listener_certificates(),
             routes: generation.snapshot.route_stats(),
             // Draining pools are left out: they may have the labels of a pool that is in use.
             pools: generation.snapshot.pools(),
@@ -96,7 +97,7 @@ impl Reports for Operators {
             traces: generation.snapshot.telemetry.traces.as_ref().map(|traces| traces.counts().report()),
             password_comparisons: crate::policy::auth::comparisons(),
         };
-        scrape.render().unwrap_or_default()
+        scrape.render(form).unwrap_or_default()
     }
 
     fn openapi(&self) -> String {

@@ -51,9 +51,10 @@ fn build() -> Value {
 
 fn get(resource: &Resource, generator: &mut SchemaGenerator) -> Value {
     let content = match resource.get {
+        Get::Page => json!({ "text/html": {} }),
         Get::Index | Get::Live | Get::Ready => json!({ "text/plain": {} }),
         Get::Config => json!({ "application/yaml": {} }),
-        Get::Metrics => json!({ "application/openmetrics-text": {} }),
+        Get::Metrics => json!({ "application/openmetrics-text": {}, "text/plain": {} }),
         Get::OpenApi => json!({ "application/json": {} }),
         Get::Log => json!({ "application/json": { "schema": generator.subschema_for::<LogFilter>() } }),
         Get::Report(report) => json!({ "application/json": { "schema": report_schema(report, generator) } }),

@@ -1,5 +1,8 @@
 //! The problems that the process has at the moment, in words.
 
+use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -9,13 +12,16 @@ use crate::observe::metrics::PoolReport;
 /// The problems that are listed; more are a number.
 const SHOWN_MAX: usize = 50;
 
+/// The time before the end of a certificate from which it is a problem; `gateway check` warns of it from the same time on.
+const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
+
 /// Something that an operator may have to act on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub(super) struct Concern {
     severity: Severity,
-    /// The subject: `configuration`, `upstream`, `pool`, `store`, `access_log`, or `process`.
+    /// The subject: `configuration`, `upstream`, `pool`, `store`, `certificate`, `access_log`, or `process`.
     about: &'static str,
-    /// The name of the upstream, pool or store; empty for the others.
+    /// The name of the upstream, pool, store or listener; empty for the others.
     name: String,
     /// One sentence.
     text: String,
@@ -42,6 +48,7 @@ impl Operators {
             let text = "the store does not respond; `on_error` decides about its limits".to_owned();
             Concern { severity: Severity::Error, about: "store", name: store.store, text }
         }));
+        problems.extend(self.expiring(SystemTime::now()));
         problems.sort_by_key(|problem| problem.severity);
         let more = problems.len().saturating_sub(SHOWN_MAX);
         if more > 0 {
@@ -49,6 +56,29 @@ impl Operators {
             problems.push(warning("process", String::new(), format!("{more} more problems are not listed")));
         }
         problems
+    }
+
+    /// Returns the certificates that will not be valid for long, of listeners and of the servers of upstreams.
+    fn expiring(&self, now: SystemTime) -> Vec<Concern> {
+        let snapshot = &self.status.generation().snapshot;
+        let listeners = snapshot.listeners.iter().flat_map(|listener| {
+            let certificates = listener.tls.iter().flat_map(|tls| tls.certificates.iter());
+            certificates.map(|(file, certificate)| {
+                (
+                    listener.name.to_string(),
+                    format!("the certificate in {}", file.display()),
+                    certificate.not_after,
+                )
+            })
+        });
+        let servers = snapshot.pools().into_iter().filter_map(|pool| {
+            let not_after = UNIX_EPOCH + Duration::from_secs(pool.certificate_expires?);
+            Some((pool.pool, format!("the certificate of the server at {}", pool.endpoint), not_after))
+        });
+        let all: BTreeSet<_> = listeners.chain(servers).collect();
+        all.into_iter()
+            .filter_map(|(name, subject, not_after)| expiry(name, &subject, not_after, now))
+            .collect()
     }
 
     fn process_problems(&self) -> impl Iterator<Item = Concern> {
@@ -71,6 +101,17 @@ impl Operators {
         });
         [refused, draining, log].into_iter().flatten()
     }
+}
+
+/// Returns the problem that a certificate is, if it expires soon or has expired.
+fn expiry(name: String, subject: &str, not_after: SystemTime, now: SystemTime) -> Option<Concern> {
+    let date = httpdate::fmt_http_date(not_after);
+    let (severity, text) = match not_after.duration_since(now) {
+        Err(_) => (Severity::Error, format!("{subject} has expired on {date}")),
+        Ok(left) if left < SOON => (Severity::Warning, format!("{subject} expires on {date}")),
+        Ok(_) => return None,
+    };
+    Some(Concern { severity, about: "certificate", name, text })
 }
 
 fn warning(about: &'static str, name: String, text: String) -> Concern {
@@ -138,8 +179,6 @@ fn of_pool(pool: &PoolReport) -> Vec<Concern> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn texts(pool: PoolReport) -> Vec<String> {
@@ -160,6 +199,18 @@ mod tests {
             })
             .is_empty()
         );
+    }
+
+    #[test]
+    fn certificate_is_a_problem_from_two_weeks_before_its_end() {
+        let now = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        let of = |days: i64| {
+            let not_after = UNIX_EPOCH + Duration::from_secs((1_700_000_000 + days * 86_400) as u64);
+            expiry("web".into(), "it", not_after, now).map(|concern| (concern.severity, concern.text))
+        };
+        assert_eq!(of(14), None);
+        assert_eq!(of(13), Some((Severity::Warning, "it expires on Mon, 27 Nov 2023 22:13:20 GMT".into())));
+        assert_eq!(of(-1), Some((Severity::Error, "it has expired on Mon, 13 Nov 2023 22:13:20 GMT".into())));
     }
 
     #[test]

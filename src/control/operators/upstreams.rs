@@ -44,6 +44,8 @@ struct EndpointReport {
     health: &'static str,
     /// The reason why it is not healthy; of a healthy one, the last failure of a probe.
     reason: Option<String>,
+    /// The end of its server's certificate, as of the last full handshake of TLS, in seconds of Unix time.
+    certificate_expires: Option<u64>,
     ejections: u64,
     probes_succeeded: u64,
     probes_failed: u64,
@@ -86,6 +88,7 @@ impl UpstreamReport {
                 address: report.address,
                 health: report.health,
                 reason,
+                certificate_expires: report.certificate_expires,
                 ejections: report.ejections,
                 probes_succeeded: report.probes_succeeded,
                 probes_failed: report.probes_failed,

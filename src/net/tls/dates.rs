@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustls::pki_types::UnixTime;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use webpki::EndEntityCert;
 
 use super::{der, pem};
 use crate::config::load::files::Files;
@@ -26,6 +27,28 @@ pub(crate) fn certificate_dates(path: &Path, files: &Files) -> Vec<Dates> {
         Some(Dates { line, not_before: system_time(not_before)?, not_after: system_time(not_after)? })
     });
     dates.collect()
+}
+
+/// The certificate of a server, as an operator knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LeafCertificate {
+    /// The host names that it is for.
+    pub(crate) names: Vec<String>,
+    /// The last second in which it is valid.
+    pub(crate) not_after: SystemTime,
+}
+
+/// Returns the certificate of a file that is shown to clients, which is the first one.
+pub(crate) fn leaf_certificate(path: &Path, files: &Files) -> Option<LeafCertificate> {
+    let (_, certificate) = pem::certificates(path, files).ok()?.into_iter().next()?;
+    let names = EndEntityCert::try_from(&certificate).ok()?.valid_dns_names().map(str::to_owned).collect();
+    Some(LeafCertificate { names, not_after: expiry(&certificate)? })
+}
+
+/// Returns the last second in which a certificate is valid.
+pub(crate) fn expiry(certificate: &CertificateDer<'_>) -> Option<SystemTime> {
+    let [_, not_after] = der::Certificate::parse(certificate)?.validity()?;
+    system_time(not_after)
 }
 
 /// Returns the dates of the revocation lists of a file, which end with the time of the next list.

@@ -23,7 +23,9 @@ use std::sync::{Arc, LazyLock};
 
 pub(crate) use client::{ClientTls, client_config, server_name, with_own_sessions};
 pub(crate) use client_certificate::{CertificateNames, ClientCertificate};
-pub(crate) use dates::{Dates, certificate_dates, revocation_list_dates};
+pub(crate) use dates::{
+    Dates, LeafCertificate, certificate_dates, expiry, leaf_certificate, revocation_list_dates,
+};
 pub(crate) use der::AltName;
 pub(crate) use error::TlsError;
 use error::{certificate_flaw, revocation_list_flaw};

@@ -4,16 +4,20 @@ use std::time::Duration;
 
 /// Upper bounds of the request duration histogram, in seconds. Slower requests fall into a last bucket without bound.
 ///
-/// They reach from half a millisecond, which a request over a kept connection on one machine takes, to the half minute
-/// after which most clients have given up.
-pub(crate) const DURATION_BOUNDS: [f64; 15] =
-    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+/// They reach from a tenth of a millisecond, in which a request over a kept connection on one machine is served, to the half minute after
+/// which most clients have given up.
+pub(crate) const DURATION_BOUNDS: [f64; 17] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+    30.0,
+];
 
 /// The number of buckets: one more than there are bounds, because the last one is unbounded.
 pub(super) const BUCKETS: usize = DURATION_BOUNDS.len() + 1;
 
 /// The same bounds in nanoseconds, so that the request path compares integers.
-const DURATION_BOUNDS_NANOS: [u64; 15] = [
+const DURATION_BOUNDS_NANOS: [u64; 17] = [
+    100_000,
+    250_000,
     500_000,
     1_000_000,
     2_500_000,

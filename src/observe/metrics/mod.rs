@@ -6,6 +6,7 @@
 mod auth;
 mod buckets;
 mod exemplars;
+mod exposition;
 mod filter;
 mod issuer;
 mod pool_report;
@@ -14,6 +15,7 @@ mod sharded;
 pub(crate) mod stats;
 mod store;
 mod traces;
+mod usage;
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,10 +23,11 @@ use std::time::UNIX_EPOCH;
 
 pub(crate) use auth::{AuthOutcome, AuthReport, AuthStats};
 pub(crate) use buckets::DURATION_BOUNDS;
+pub(crate) use exposition::Exposition;
 pub(crate) use filter::{FilterReport, FilterStats, PluginMetricReport, PluginMetricValue};
 pub(crate) use issuer::IssuerReport;
 pub(crate) use pool_report::PoolReport;
-pub(crate) use process::ProcessStats;
+pub(crate) use process::{ProcessStats, unix_seconds};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
     DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeLabelSet, NoLabelSet, text,
@@ -38,9 +41,6 @@ pub(crate) use store::StoreReport;
 use crate::observe::access_log::{self, Loss};
 use crate::observe::traces::TraceReport;
 
-/// The media type of [`Scrape::render`]'s text, which Prometheus reads as well.
-pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
 /// The metric of request durations.
 const REQUEST_DURATION: &str = "gateway_request_duration_seconds";
 
@@ -52,6 +52,8 @@ pub(crate) struct Scrape {
     pub(crate) older_kept: u64,
     /// Every listener, by its present name.
     pub(crate) listeners: Vec<(Arc<str>, Arc<ListenerStats>)>,
+    /// The certificates of listeners: listener, file, and the end in Unix time.
+    pub(crate) certificates: Vec<(Arc<str>, String, u64)>,
     pub(crate) routes: Vec<Arc<RouteStats>>,
     pub(crate) pools: Vec<PoolReport>,
     pub(crate) filters: Vec<Arc<FilterStats>>,
@@ -80,11 +82,11 @@ pub(crate) struct Scrape {
 }
 
 impl Scrape {
-    /// Renders the metrics as OpenMetrics text.
+    /// Renders the metrics as text.
     ///
     /// # Errors
     /// None in practice: writing to a string cannot fail, but the encoder's signature permits an error.
-    pub(crate) fn render(mut self) -> Result<String, fmt::Error> {
+    pub(crate) fn render(mut self, form: Exposition) -> Result<String, fmt::Error> {
         self.pools = PoolReport::merged(self.pools);
         let exemplars = exemplars::by_series(
             REQUEST_DURATION,
@@ -94,7 +96,11 @@ impl Scrape {
         registry.register_collector(Box::new(self));
         let mut text = String::new();
         text::encode(&mut text, &registry)?;
-        Ok(if exemplars.is_empty() { text } else { exemplars::insert(&text, &exemplars) })
+        Ok(match form {
+            Exposition::OpenMetrics if exemplars.is_empty() => text,
+            Exposition::OpenMetrics => exemplars::insert(&text, &exemplars),
+            Exposition::Prometheus => exposition::to_prometheus(&text),
+        })
     }
 }
 
@@ -103,6 +109,7 @@ impl Collector for Scrape {
         let mut page = Page(encoder);
         self.encode_process(&mut page)?;
         self.encode_listeners(&mut page)?;
+        self.encode_certificates(&mut page)?;
         self.encode_routes(&mut page)?;
         self.encode_pools(&mut page)?;
         self.encode_filters(&mut page)?;
@@ -121,6 +128,9 @@ impl Scrape {
         let version = [("version", env!("CARGO_PKG_VERSION"))];
         page.gauge("gateway_build_info", "The running version", [(version, 1_u64)])?;
         page.gauge_of_all("process_start_time_seconds", "Start time of the process, in Unix time", &started)?;
+        if let Some(usage) = usage::Usage::read() {
+            usage.encode(page)?;
+        }
         page.gauge_of_all("gateway_workers", "Workers that serve", &workers)?;
         page.gauge_of_all(
             "gateway_config_generation",
@@ -225,6 +235,16 @@ impl Scrape {
         )
     }
 
+    fn encode_certificates(&self, page: &mut Page<'_>) -> fmt::Result {
+        page.gauge(
+            "gateway_listener_certificate_expiry_seconds",
+            "The end of a certificate that the listener shows, in Unix time",
+            self.certificates
+                .iter()
+                .map(|(listener, file, expires)| ([("listener", &**listener), ("file", &**file)], *expires)),
+        )
+    }
+
     fn encode_routes(&self, page: &mut Page<'_>) -> fmt::Result {
         let rows: Vec<_> = self.routes.iter().map(|stats| (stats.route(), stats.totals())).collect();
         page.counter(
@@ -299,6 +319,11 @@ impl Scrape {
                 [("idle", pool.idle), ("active", pool.active), ("connecting", pool.connecting)]
                     .map(|(state, count)| (with(pool_labels(pool), "state", state), count))
             }),
+        )?;
+        page.gauge(
+            "gateway_pool_certificate_expiry_seconds",
+            "The end of the server's certificate, as of the last full handshake of TLS, in Unix time",
+            self.pools.iter().filter_map(|pool| Some((pool_labels(pool), pool.certificate_expires?))),
         )?;
         for (name, help, value) in POOL_GAUGES {
             page.gauge(name, help, self.pools.iter().map(|pool| (pool_labels(pool), value(pool))))?;
@@ -398,6 +423,11 @@ impl Page<'_> {
         metric.encode_counter::<NoLabelSet, u64, f64>(&value, None)
     }
 
+    fn float_counter_of_all(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        metric.encode_counter::<NoLabelSet, f64, f64>(&value, None)
+    }
+
     fn gauge_of_all(&mut self, name: &str, help: &str, value: &impl EncodeGaugeValue) -> fmt::Result {
         self.0.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(value)
     }
@@ -444,5 +474,7 @@ impl Page<'_> {
     }
 }
 
+#[cfg(test)]
+mod reference;
 #[cfg(test)]
 mod tests;

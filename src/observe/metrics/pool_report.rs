@@ -35,6 +35,8 @@ pub(crate) struct PoolReport {
     pub(crate) probes_failed: u64,
     /// The reason of the last probe that failed.
     pub(crate) last_probe_failure: Option<String>,
+    /// The end of the server's certificate, as of the last full handshake of TLS, in seconds of Unix time.
+    pub(crate) certificate_expires: Option<u64>,
     /// The state of the upstream's breaker, if it has one: `closed`, `open`, or `half_open` while one request decides.
     pub(crate) breaker: Option<&'static str>,
     /// Requests at the endpoint: under way, or waiting for a connection.
@@ -110,6 +112,7 @@ impl PoolReport {
     }
 
     fn add(&mut self, other: Self) {
+        self.certificate_expires = self.certificate_expires.or(other.certificate_expires);
         let Self { requests, ejections, over_budget, .. } = other;
         let Self { probes_succeeded, probes_failed, last_probe_failure, .. } = other;
         self.requests += requests;

@@ -97,6 +97,7 @@ impl ProcessStats {
     }
 }
 
-fn unix_seconds(time: SystemTime) -> u64 {
+/// Returns the seconds since 1970, 0 for a time before.
+pub(crate) fn unix_seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

@@ -3,7 +3,7 @@ use std::time::Duration;
 use super::*;
 use crate::observe::access_log::Counts;
 
-fn scrape() -> Scrape {
+pub(super) fn scrape() -> Scrape {
     let process = Arc::new(ProcessStats::new(2));
     for took in [20, 30] {
         process.next_generation();
@@ -40,6 +40,7 @@ fn scrape() -> Scrape {
         process,
         older_kept: 3,
         listeners: vec![("web".into(), listener)],
+        certificates: vec![("web".into(), "web.pem".into(), 1_800_000_000)],
         routes: vec![route],
         pools: vec![pool],
         filters: vec![],
@@ -67,7 +68,7 @@ fn lost_lines() -> Arc<Counts> {
 
 #[test]
 fn every_count_appears_under_its_name_and_labels() {
-    let text = scrape().render().unwrap();
+    let text = scrape().render(Exposition::OpenMetrics).unwrap();
     let pool = r#"pool="spike",endpoint="http://localhost:3000",address="127.0.0.1:3000""#;
     for line in [
         format!(r#"gateway_build_info{{version="{}"}} 1"#, env!("CARGO_PKG_VERSION")),
@@ -110,7 +111,7 @@ fn every_count_appears_under_its_name_and_labels() {
 
 #[test]
 fn the_histogram_is_cumulative_and_ends_with_all_requests() {
-    let text = scrape().render().unwrap();
+    let text = scrape().render(Exposition::OpenMetrics).unwrap();
     let buckets: Vec<(&str, u64)> = text
         .lines()
         .filter_map(|line| line.strip_prefix("gateway_request_duration_seconds_bucket{")?.split_once("le=\""))
@@ -127,7 +128,7 @@ fn the_histogram_is_cumulative_and_ends_with_all_requests() {
 fn each_metric_has_one_description_however_many_rows_it_has() {
     let mut scrape = scrape();
     scrape.pools.push(PoolReport { pool: "other".to_owned(), ..PoolReport::default() });
-    let text = scrape.render().unwrap();
+    let text = scrape.render(Exposition::OpenMetrics).unwrap();
     let mut names: Vec<&str> =
         text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
     let count = names.len();

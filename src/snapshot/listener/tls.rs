@@ -1,16 +1,21 @@
 //! The TLS of a listener, and how a reload detects that it is unchanged.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use tokio_rustls::TlsAcceptor;
 
 use super::Protocols;
 use crate::config;
 use crate::config::load::files::{FileMark, Files};
 use crate::net::tls;
-use crate::net::tls::{ServerTls, TlsError};
+use crate::net::tls::{LeafCertificate, ServerTls, TlsError};
 
 /// The running TLS of a listener.
 pub(crate) struct Tls {
     pub(crate) acceptor: TlsAcceptor,
+    /// The certificates with their files.
+    pub(crate) certificates: Arc<[(PathBuf, LeafCertificate)]>,
     identity: Identity,
 }
 
@@ -35,12 +40,18 @@ impl Tls {
     ) -> Result<Self, TlsError> {
         let identity = Identity::of(server_tls(settings, protocols), files);
         if let Some(running) = running.filter(|running| running.identity == identity) {
-            return Ok(Self { acceptor: running.acceptor.clone(), identity });
+            let Self { acceptor, certificates, .. } = running;
+            return Ok(Self { acceptor: acceptor.clone(), certificates: certificates.clone(), identity });
         }
+        let pairs = settings.certificates.iter();
+        let certificates = pairs.filter_map(|pair| {
+            let certificate = tls::leaf_certificate(&pair.cert, files)?;
+            Some((pair.cert.clone(), certificate))
+        });
         let sessions = running.filter(|running| running.identity.admits_the_same(&identity));
         let sessions = sessions.map(|running| &**running.acceptor.config());
         let acceptor = TlsAcceptor::from(tls::server_config(&identity.settings, files, sessions)?);
-        Ok(Self { acceptor, identity })
+        Ok(Self { acceptor, certificates: certificates.collect(), identity })
     }
 
     /// Returns true if both were built from the same inputs.

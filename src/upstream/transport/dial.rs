@@ -177,7 +177,12 @@ async fn handshake(
         endpoint.warn_tls_failure(&error);
         Error::TlsFailed
     })?;
-    let resumed = stream.get_ref().1.handshake_kind() == Some(rustls::HandshakeKind::Resumed);
+    let session = stream.get_ref().1;
+    let resumed = session.handshake_kind() == Some(rustls::HandshakeKind::Resumed);
+    // A resumed session shows none anew.
+    if let Some(certificate) = session.peer_certificates().and_then(<[_]>::first).filter(|_| !resumed) {
+        endpoint.note_certificate(certificate);
+    }
     endpoint.pool().count_handshake(resumed);
     Ok(Stream::Tls(Box::new(stream.into())))
 }

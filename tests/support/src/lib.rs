@@ -35,6 +35,7 @@
     reason = "a broken expectation of a test is a panic"
 )]
 
+mod browser;
 mod captured;
 mod certificates;
 mod client;
@@ -51,6 +52,7 @@ mod tests;
 mod wait;
 mod wire;
 
+pub use browser::{Browser, browser_program};
 pub use bytes;
 pub use certificates::{Certificates, Identity};
 pub use client::Client;

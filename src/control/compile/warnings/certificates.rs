@@ -173,6 +173,44 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_key_that_names_a_certificate_is_searched() {
+        let text = "
+listeners:
+  - address: 127.0.0.1:8443
+    tls:
+      certificates: [{ cert: f1, key: k1 }, { cert: f2, key: k2 }]
+      client_auth: { ca: f3, crl: [list] }
+upstreams:
+  a: { url: https://a, tls: { ca: f4, client: { cert: f5, key: k5 } } }
+stores:
+  b: { url: 'rediss://b', tls: { ca: f6, client: { cert: f7, key: k7 } } }
+auth:
+  c: { jwt: { issuer: c, algorithms: [ES256], jwks: https://c, jwks_ca: f8 } }
+  d: { oidc: { issuer: https://d, client_id: d, ca: f9, session: { secret: file:e } } }
+telemetry:
+  traces: { otlp: https://f, tls: { ca: f10, client: { cert: f11, key: k11 } } }
+routes:
+  - { upstream: { url: https://g, tls: { ca: f12, client: { cert: f13, key: k13 } } } }
+";
+        let loaded = crate::config::parse(text, "gateway.yaml", Path::new("/")).unwrap();
+        let found = certificate_files(&loaded.config);
+        let mut files: Vec<&str> =
+            found.iter().map(|(_, file, _)| file.file_name().unwrap().to_str().unwrap()).collect();
+        files.sort_unstable();
+        let mut expected: Vec<String> = (1..=13).map(|number| format!("f{number}")).collect();
+        expected.sort_unstable();
+        assert_eq!(files, expected);
+        // Each place is that of the file's name.
+        for (place, file, _) in found {
+            let written = loaded.source.find(&place);
+            let name = file.file_name().unwrap().to_str().unwrap();
+            assert_eq!((written.1, loaded.source.written(written.0)), (place.len(), name));
+        }
+        assert_eq!(revocation_lists(&loaded.config).count(), 1);
+        assert_eq!(identities(&loaded.config).len(), 6);
+    }
+
+    #[test]
     fn certificate_is_warned_of_from_two_weeks_before_its_end() {
         let day = Duration::from_secs(24 * 3600);
         let now = SystemTime::UNIX_EPOCH + 10_000 * day;

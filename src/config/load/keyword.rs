@@ -113,7 +113,7 @@ pub(crate) fn expected(choices: &[&Json]) -> String {
         Some("object") => "a mapping",
         Some("array") => "a list",
         Some("integer") => "a whole number",
-        Some("number") => "a number",
+        Some("number") => "a fraction such as `0.1`",
         Some("boolean") => "`true` or `false`",
         _ => string(choice, "format").and_then(format::find).map_or("text", |format| format.noun),
     });

@@ -127,7 +127,7 @@ impl fmt::Display for LogOutput {
             Self::Stdout => f.write_str("stdout"),
             Self::Stderr => f.write_str("stderr"),
             Self::File(path) => path.display().fmt(f),
-            Self::Syslog(receiver) => write!(f, "{SYSLOG}{receiver}"),
+            Self::Syslog(receiver) => receiver.fmt(f),
         }
     }
 }
@@ -135,9 +135,9 @@ impl fmt::Display for LogOutput {
 impl fmt::Display for SyslogReceiver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Udp(server) => write!(f, "udp://{server}"),
-            Self::Tcp(server) => write!(f, "tcp://{server}"),
-            Self::Unix(path) => write!(f, "unix://{}", path.display()),
+            Self::Udp(server) => write!(f, "{SYSLOG}udp://{server}"),
+            Self::Tcp(server) => write!(f, "{SYSLOG}tcp://{server}"),
+            Self::Unix(path) => write!(f, "{SYSLOG}unix://{}", path.display()),
         }
     }
 }

@@ -139,7 +139,7 @@ impl AccessLog {
         match &self.0.output.place {
             Place::File(file) => file.path.display().to_string(),
             Place::Stream(name) => (*name).to_owned(),
-            Place::Syslog(receiver) => LogOutput::Syslog(receiver.clone()).to_string(),
+            Place::Syslog(receiver) => receiver.to_string(),
         }
     }
 

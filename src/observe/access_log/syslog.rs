@@ -38,6 +38,10 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// The wait before a message is offered again to a receiver whose queue is full.
 const BUSY: Duration = Duration::from_millis(50);
 
+/// The time without an error after which a receiver by UDP counts as present: it confirms nothing, and the system learns only later that
+/// there is none.
+const PROOF: Duration = Duration::from_secs(1);
+
 /// The bytes that are sent in one system call by TCP.
 const FRAMES_BYTES: usize = 64 * 1024;
 
@@ -79,7 +83,8 @@ fn visible(name: &str, length_max: usize) -> String {
 /// The connection to a receiver, if there is one at the moment.
 pub(super) struct SyslogSink {
     receiver: SyslogReceiver,
-    connection: Option<Connection>,
+    /// The connection, and the time since which there is one.
+    connection: Option<(Connection, Instant)>,
     backoff: Duration,
     is_away: bool,
     warnings: RateLimitedWarning,
@@ -111,10 +116,11 @@ impl SyslogSink {
     }
 
     fn try_send(&mut self, batch: &mut Batch, link: &Link) -> io::Result<()> {
-        let connection = match &mut self.connection {
+        let (connection, since) = match &mut self.connection {
             Some(connection) => connection,
-            none => none.insert(connect(&self.receiver)?),
+            none => none.insert((connect(&self.receiver)?, Instant::now())),
         };
+        let is_proven = !matches!(connection, Connection::Udp(_)) || since.elapsed() >= PROOF;
         match connection {
             Connection::Udp(socket) => send_datagrams(batch, link, |message| {
                 let sent = socket.send(message);
@@ -127,6 +133,9 @@ impl SyslogSink {
             Connection::Unix(socket) => send_datagrams(batch, link, |message| socket.send(message)),
             Connection::Tcp(stream) => send_frames(batch, link, stream),
         }?;
+        if !is_proven {
+            return Ok(());
+        }
         self.backoff = BACKOFF;
         if std::mem::take(&mut self.is_away) {
             tracing::info!(receiver = %self.receiver, "the receiver of the access log takes lines again");

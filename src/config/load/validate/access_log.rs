@@ -26,15 +26,9 @@ pub(super) fn validate(config: &Config, findings: &mut Findings<'_>) {
 fn validate_fields(log: &AccessLog, base: &[Segment], findings: &mut Findings<'_>) {
     let Some(fields) = &log.fields else { return };
     if !log.format.has_fields() {
-        let message =
-            format!("`fields` has no effect on the format `{}`, whose fields are fixed", log.format.name());
-        findings.add(
-            Code::NoEffect,
-            base,
-            &path!["fields"],
-            message,
-            "write `format: json` or `format: text`",
-        );
+        let message = format!("`fields` has no effect: the format `{}` has fixed fields", log.format.name());
+        let help = "write `format: json` or `format: text`";
+        findings.add(Code::NoEffect, base, &path!["fields"], message, help);
     }
     let mut firsts = HashMap::new();
     for (index, field) in fields.iter().enumerate() {

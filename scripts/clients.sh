@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Puts the programs in place that tests/gateway/{http2_clients,upstream_http2_programs,grpc_programs,auth_basic,auth_oidc,rate_limit_store,page,
-# prometheus,traces}.rs run: curl, nghttp, nghttpd, h2load, Node, Go with its gRPC, Chromium, htpasswd, argon2, openssl, redis-server,
-# redis-sentinel and prometheus from Debian, the Python packages h2, grpcio, opentelemetry-proto and rotel, a collector of OpenTelemetry, in an
-# environment in target/peers, and beside that the programs of gRPC by Go's library and by
-# tonic, and oidc-provider for Node. What is there is left as it is.
+# prometheus,syslog_programs,traces}.rs run: curl, nghttp, nghttpd, h2load, Node, Go with its gRPC, Chromium, htpasswd, argon2, openssl,
+# redis-server, redis-sentinel and prometheus from Debian, the Python packages h2, grpcio, opentelemetry-proto and rotel, a collector of
+# OpenTelemetry, in an environment in target/peers, and beside that rsyslogd, the programs of gRPC by Go's library and by tonic, and
+# oidc-provider for Node. What is there is left as it is.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -57,6 +57,24 @@ if ! cmp -s tests/gateway/auth_oidc/provider/package-lock.json "$provider/packag
         touch "$provider/unavailable"
         echo "oidc-provider cannot be fetched: no login at a real provider is tested" >&2
     fi
+fi
+
+# rsyslog with its libraries, beside the system: an installed package would take over the logs of this machine.
+if ! command -v rsyslogd >/dev/null && [ ! -x /usr/sbin/rsyslogd ] && [ ! -x target/peers/rsyslog/usr/sbin/rsyslogd ]; then
+    if ! command -v apt-get >/dev/null; then
+        echo "missing: rsyslogd, a receiver of syslog; there is no apt-get to fetch it (Debian: rsyslog)" >&2
+        exit 1
+    fi
+    folder=$(mktemp -d)
+    fetch() { apt-get download -qq rsyslog libestr0 libfastjson4 liblognorm5 2>/dev/null; }
+    (cd "$folder" && { fetch || { as_root apt-get update -qq && fetch; }; }) || {
+        echo "missing: rsyslogd, a receiver of syslog; install it as root: apt-get update && apt-get install rsyslog" >&2
+        exit 1
+    }
+    rm -rf target/peers/rsyslog.new
+    for package in "$folder"/*.deb; do dpkg-deb -x "$package" target/peers/rsyslog.new; done
+    mv target/peers/rsyslog.new target/peers/rsyslog
+    rm -rf "$folder"
 fi
 
 # Debian puts the sources of its packages here, for builds without modules.

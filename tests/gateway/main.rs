@@ -156,6 +156,7 @@ mod spellings;
 mod sticky;
 mod streaming;
 mod stress;
+mod syslog_programs;
 mod timeouts;
 #[cfg(feature = "otlp")]
 mod traces;

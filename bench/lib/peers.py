@@ -12,17 +12,22 @@ PREBUILT = ROOT / "plugins/prebuilt/uppercase.wasm"
 """The same filter as FILTERS / "upper.wasm", written in Rust with the SDK."""
 
 
-TRACES = ', traces: { otlp: "http://{{origin}}/1k", protocol: http, sample: 0.01 }'
+NOTHING = "access_log: off"
+LOGS = 'access_log: { output: "{{folder}}/access.log", rotate: { size: 256MiB, keep: 1 } }'
+"""A line for each request goes to a file, in the default format."""
+TRACES = 'access_log: off, traces: { otlp: "http://{{origin}}/1k", protocol: http, sample: 0.01 }'
 """One request of a hundred goes to a receiver, which is the origin: it takes spans without looking at them."""
 
 
 def contestants(gateways: Mapping[str, Path]) -> list[Contestant]:
-    """All there are; each program of the gateway is two, for the filter in C and the one in Rust, and one more that records."""
+    """All there are; each program of the gateway is two, for the filter in C and the one in Rust, and two more that record."""
     ours = []
     for family, program in gateways.items():
         ours.append(_gateway(family, program, FILTERS / "upper.wasm", "nothing heads upper"))
         ours.append(_gateway(family, program, PREBUILT, "upper", "rust"))
-        ours.append(_recording(ours[-2], "traces", TRACES))
+        plain = ours[-2]
+        ours.append(_recording(plain, "traces", TRACES))
+        ours.append(_recording(plain, "logs", LOGS))
     return [*ours, *PEERS]
 
 
@@ -46,12 +51,12 @@ def _gateway(family: str, program: Path, upper: Path, filters: str, kind: str = 
         name=f"{family}-{kind}" if kind else family,
         filter_kind="wasm from Rust" if kind else "wasm from C",
         route="  - { name: route-{{number}}, match: { prefix: /route-{{number}} }, upstream: kept }",
-        values={"upper": str(upper), "telemetry": ""},
+        values={"upper": str(upper), "telemetry": NOTHING},
         plain=not kind,
         upstream_http2=True,
         filters=frozenset(filters.split()),
         policies=frozenset() if kind else frozenset({"limit", "key", "jwt", "basic", "forward"}),
-        telemetry=frozenset() if kind else frozenset({"traces"}),
+        telemetry=frozenset() if kind else frozenset({"traces", "logs"}),
         reload=signal.SIGHUP,
     )
 

@@ -82,6 +82,7 @@ SCENARIOS = {
         ),
         Scenario("p-forward", "1 KiB, another server asked", "/forward/1k", policy="forward", asks=2),
         Scenario("t-traces", "1 KiB, with and without traces of 1 %", telemetry="traces"),
+        Scenario("t-logs", "1 KiB, with and without an access log in a file", telemetry="logs"),
         Scenario("s9a", "1 KiB in capitals by a filter", "/upper/1k", filter="upper"),
         Scenario("s9b", "64 KiB in capitals by a filter", "/upper/64k", filter="upper"),
     )

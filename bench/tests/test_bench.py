@@ -88,7 +88,9 @@ class Credentials(unittest.TestCase):
             one.name for one in contestants({"gateway": Path("gateway")}) if one.takes_part(SCENARIOS[scenario])
         }
         self.assertEqual(names("t-traces"), {"gateway", "gateway-traces"})
-        self.assertNotIn("gateway-traces", names("s1") | names("p-key") | names("f-heads"))
+        self.assertEqual(names("t-logs"), {"gateway", "gateway-logs"})
+        elsewhere = names("s1") | names("p-key") | names("f-heads")
+        self.assertFalse({"gateway-traces", "gateway-logs"} & elsewhere)
 
 
 class Reports(unittest.TestCase):

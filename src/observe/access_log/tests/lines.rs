@@ -5,11 +5,13 @@ use serde_json::{Value as Json, json};
 
 use super::*;
 use crate::config::OwnField;
+use crate::observe::traces::TraceContext;
 
 const DOCS: &str = include_str!("../../../../docs/logs.md");
 
 /// An entry with a value for each field.
 fn complete() -> Entry<'static> {
+    let trace = TraceContext::parse(b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01").unwrap();
     Entry {
         grpc_status: Some(0),
         connect: Some(Duration::from_millis(1)),
@@ -18,6 +20,8 @@ fn complete() -> Entry<'static> {
         auth: Some("staff"),
         identity: Some("jane doe"),
         request_id: Some(b"7f"),
+        trace_id: Some(trace.trace_id),
+        span_id: Some(trace.span_id),
         ..answered_from_upstream()
     }
 }
@@ -35,12 +39,12 @@ fn every_field_is_documented_with_whether_it_is_there_by_default() {
     let names: Vec<&str> =
         OwnField::ALL.iter().filter(|field| field.is_default()).map(|field| field.name()).collect();
     let mut expected = names;
-    // Requests have these once there are traces.
-    expected.retain(|name| !["trace_id", "span_id"].contains(name));
     expected.sort();
     let mut found: Vec<&str> = object.as_object().unwrap().keys().map(String::as_str).collect();
     found.sort();
     assert_eq!(found, expected);
+    assert_eq!(object["trace_id"], "0af7651916cd43dd8448eb211c80319c");
+    assert_eq!(object["span_id"], "b7ad6b7169203331");
 }
 
 #[test]

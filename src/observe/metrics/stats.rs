@@ -175,7 +175,7 @@ fn add_each(sums: &mut [u64], counters: &[Counter]) {
 pub(crate) struct RouteTotals {
     /// Finished requests, in the order of [`CODE_CLASSES`].
     pub(crate) codes: [u64; CODE_CLASSES.len()],
-    /// Finished requests per bucket of [`DURATION_BOUNDS`], the last bucket without bound; not cumulative.
+    /// Finished requests per bucket of [`DURATION_BOUNDS`](super::DURATION_BOUNDS), the last bucket without bound; not cumulative.
     pub(crate) durations: [u64; BUCKETS],
     /// The sum of all durations, in seconds.
     pub(crate) duration_seconds: f64,

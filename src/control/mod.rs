@@ -7,6 +7,7 @@ pub(crate) mod blocking;
 pub(crate) mod compile;
 mod connector;
 pub(crate) mod diff;
+pub(crate) mod history;
 pub(crate) mod listeners;
 pub(crate) mod operators;
 pub(crate) mod process;

@@ -158,11 +158,13 @@ async fn control(
     manager.ready(&status.sentence());
     let obey = obey_operators(&mut operator, &status, &old);
     let mut obey = std::pin::pin!(obey);
+    let samples = status.take_samples();
     // One future runs from the start to the drain: a delay does not interrupt a reload that has begun.
     tokio::select! {
         () = stopping(&mut stop, &status, &operators.readiness, &manager) => {}
         () = reloader.run(&mut announce) => {}
         () = old.release() => {}
+        () = samples => {}
         () = crate::control::watchdog::watch(&manager, pulse) => {}
         () = &mut obey => {}
     }

@@ -265,6 +265,7 @@ impl Attempt<'_> {
                     is_dialling.set(true);
                     let secured_from = Cell::new(None);
                     let dialled = self.open(connection, &secured_from).await;
+                    endpoint.pool().count_wait(clock::since(began));
                     progress.connected(secured_from.get());
                     is_dialling.set(false);
                     dialled

@@ -231,6 +231,12 @@ impl Endpoint {
         }
     }
 
+    /// Returns the pool's numbers without names, and begins a new peak of its requests.
+    pub(crate) fn sample(&self) -> PoolReport {
+        let peak_requests = self.pool.take_peak() as u64;
+        PoolReport { ejections: self.standing.ejected_total(), peak_requests, ..self.pool.report() }
+    }
+
     /// Returns the pool's numbers, with the names that only the endpoint knows.
     pub(crate) fn report(&self) -> PoolReport {
         let state = self.standing.state(clock::uptime());

@@ -108,6 +108,7 @@ mod page;
 mod passive_health;
 mod placeholders;
 mod pool;
+mod pool_history;
 mod pool_limits;
 mod pooled;
 mod programs;

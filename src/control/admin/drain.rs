@@ -30,5 +30,6 @@ pub(super) fn end(state: &AdminState) -> Result<Answer, Box<Problem>> {
 }
 
 fn shown(state: &AdminState) -> Answer {
-    Answer::ok(JSON, state.reports.report(super::Report::Drain, super::Form::Indented))
+    let report = state.reports.report(super::Report::Drain, "", super::Form::Indented);
+    Answer::ok(JSON, report.unwrap_or_default())
 }

@@ -40,8 +40,8 @@ pub(crate) trait Reports: Send + Sync {
     /// Returns the rules of access of the active configuration.
     fn access(&self) -> Arc<Access>;
 
-    /// Returns a report as JSON.
-    fn report(&self, report: Report, form: Form) -> String;
+    /// Returns a report as JSON, or `None` if the query asks for something that there is not.
+    fn report(&self, report: Report, query: &str, form: Form) -> Option<String>;
 
     /// Returns a sentence about the active configuration.
     fn sentence(&self) -> String;
@@ -66,6 +66,8 @@ pub(crate) enum Report {
     Upstreams,
     Filters,
     Listeners,
+    /// The last minutes, for charts.
+    History,
     /// The last reloads.
     Reloads,
     /// The active generation, and the outcome of the last reload.

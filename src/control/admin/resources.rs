@@ -65,7 +65,7 @@ const fn other(path: &'static str, get: Get, about: &'static str) -> Resource {
 }
 
 /// All paths, in the order in which they are listed.
-pub(crate) const RESOURCES: [Resource; 17] = [
+pub(crate) const RESOURCES: [Resource; 18] = [
     other(page::PATH, Get::Page, "the page for people"),
     other("/api", Get::Index, "this list"),
     other("/api/openapi.json", Get::OpenApi, "the description of all this for programs (OpenAPI)"),
@@ -81,6 +81,11 @@ pub(crate) const RESOURCES: [Resource; 17] = [
     report("/api/upstreams", Report::Upstreams, "upstreams, and the health of their endpoints"),
     report("/api/filters", Report::Filters, "filters: calls, time, memory and failures"),
     report("/api/listeners", Report::Listeners, "listeners, and their certificates"),
+    report(
+        "/api/history",
+        Report::History,
+        "the last 15 minutes in columns: of all pools, or of those that ?pool=, endpoint= and address= name",
+    ),
     Resource {
         alias: Some("/config"),
         ..other("/api/config", Get::Config, "the active configuration (YAML)")
@@ -177,7 +182,7 @@ where
         Problem::new("not-found", StatusCode::NOT_FOUND, "There is no such path; GET /api lists them.")
     })?;
     if reads {
-        return Ok(get(state, resource.get, request.headers()));
+        return get(state, resource.get, &request);
     }
     match resource.writes.iter().find(|write| write.method() == *request.method()) {
         Some(Write::Reload) => reload::answer(&state.reload).await,
@@ -198,21 +203,26 @@ fn not_allowed(resource: &Resource) -> Box<Problem> {
     })
 }
 
-fn get(state: &AdminState, get: Get, headers: &HeaderMap) -> Answer {
-    match get {
+fn get<B>(state: &AdminState, get: Get, request: &Request<B>) -> Result<Answer, Box<Problem>> {
+    Ok(match get {
         Get::Page | Get::Index => Answer::ok(TEXT, format!("{}\n\n{}", state.reports.sentence(), index())),
         Get::OpenApi => Answer::ok(JSON, state.reports.openapi()),
         Get::Live => Answer::ok(TEXT, "live\n".to_owned()),
         Get::Ready => ready(state),
-        Get::Report(report) => Answer::ok(JSON, state.reports.report(report, form(headers))),
+        Get::Report(report) => {
+            let query = request.uri().query().unwrap_or_default();
+            let found = state.reports.report(report, query, form(request.headers()));
+            let none = || Problem::new("not-found", StatusCode::NOT_FOUND, "Nothing is as the query says.");
+            Answer::ok(JSON, found.ok_or_else(none)?)
+        }
         Get::Config => Answer::ok(YAML, state.reports.config()),
         Get::Log => log::show(),
         Get::Metrics => {
-            let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+            let accepted = request.headers().get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
             let form = Exposition::accepted(accepted);
             Answer::ok(form.content_type(), state.reports.metrics(form))
         }
-    }
+    })
 }
 
 /// Returns the form of JSON for a client: compact if it asks for JSON by name, as a program does. Half of a report of a thousand routes

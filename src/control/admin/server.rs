@@ -118,8 +118,8 @@ mod tests {
             Arc::default()
         }
 
-        fn report(&self, report: Report, form: Form) -> String {
-            format!("{report:?} {form:?}")
+        fn report(&self, report: Report, query: &str, form: Form) -> Option<String> {
+            (query != "pool=none").then(|| format!("{report:?} {form:?}"))
         }
 
         fn sentence(&self) -> String {
@@ -187,6 +187,8 @@ mod tests {
         let head = "GET /api/routes HTTP/1.1\r\nHost: localhost\r\nAccept: application/json\r\n";
         let (_, _, compact) = Admin::ask_at(admin.address, head).await;
         assert_eq!(compact, "Routes Compact");
+        let (status, _) = admin.get("/api/history?pool=none").await;
+        assert_eq!(status, "HTTP/1.1 404 Not Found");
     }
 
     #[tokio::test]

@@ -2,10 +2,12 @@
 //! that is active at the time.
 
 mod filters;
+mod history;
 mod listeners;
 pub(crate) mod openapi;
 mod pools;
 mod problems;
+mod query;
 mod reloads;
 mod routes;
 mod status;
@@ -43,18 +45,19 @@ impl Reports for Operators {
         self.status.generation().access.clone()
     }
 
-    fn report(&self, report: Report, form: Form) -> String {
-        match report {
+    fn report(&self, report: Report, query: &str, form: Form) -> Option<String> {
+        Some(match report {
             Report::Status => text(&self.status_report(), form),
             Report::Pools => text(&self.pools_report(), form),
             Report::Routes => text(&self.routes_report(), form),
             Report::Upstreams => text(&self.upstreams_report(), form),
             Report::Filters => text(&self.filters_report(), form),
             Report::Listeners => text(&self.listeners_report(), form),
+            Report::History => text(&self.history_report(query)?, form),
             Report::Reloads => text(&self.reloads_report(), form),
             Report::Reload => text(&self.status.report(), form),
             Report::Drain => text(&status::Readiness::of(&self.readiness), form),
-        }
+        })
     }
 
     fn sentence(&self) -> String {

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::{filters, listeners, pools, reloads, routes, status, upstreams};
 use crate::control::admin::resources::{Get, RESOURCES, Resource, Write};
 use crate::control::admin::{LogFilter, Report};
+use crate::control::history::HistoryReport;
 use crate::control::reload::StatusReport;
 
 /// Returns the document.
@@ -65,7 +66,17 @@ fn get(resource: &Resource, generator: &mut SchemaGenerator) -> Value {
     }
     responses.insert("200".to_owned(), json!({ "description": "OK", "content": content }));
     responses.insert("default".to_owned(), refusal());
-    json!({ "summary": resource.about, "responses": responses })
+    let mut operation = json!({ "summary": resource.about, "responses": responses });
+    if let (Get::Report(Report::History), Some(operation)) = (resource.get, operation.as_object_mut()) {
+        let parameters = ["pool", "endpoint", "address"].map(text_parameter);
+        operation.insert("parameters".to_owned(), parameters.into());
+    }
+    operation
+}
+
+/// The schema of a part of a query.
+fn text_parameter(name: &str) -> Value {
+    json!({ "name": name, "in": "query", "schema": { "type": "string" } })
 }
 
 fn report_schema(report: Report, generator: &mut SchemaGenerator) -> schemars::Schema {
@@ -76,6 +87,7 @@ fn report_schema(report: Report, generator: &mut SchemaGenerator) -> schemars::S
         Report::Upstreams => generator.subschema_for::<upstreams::UpstreamsReport>(),
         Report::Filters => generator.subschema_for::<filters::FiltersReport>(),
         Report::Listeners => generator.subschema_for::<listeners::ListenersReport>(),
+        Report::History => generator.subschema_for::<HistoryReport>(),
         Report::Reloads => generator.subschema_for::<reloads::ReloadsReport>(),
         Report::Reload => generator.subschema_for::<StatusReport>(),
         Report::Drain => generator.subschema_for::<status::Readiness>(),

@@ -1,6 +1,7 @@
 //! `/api/routes`: the routes and their requests.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -8,6 +9,7 @@ use serde::Serialize;
 use super::Operators;
 use crate::config::{AuthUse, Loaded, OrOff, UpstreamChoice};
 use crate::control::compile::generation::Generation;
+use crate::control::history::{History, RouteRecent};
 use crate::observe::metrics::{CODE_CLASSES, DURATION_BOUNDS, RouteStats};
 use crate::path;
 use crate::snapshot::{Action, Route};
@@ -50,6 +52,10 @@ pub(super) struct RouteReport {
     duration_seconds: f64,
     /// Requests that have ended, by duration: see `duration_bounds_seconds`.
     durations: Vec<u64>,
+    /// The last minute.
+    recent: RouteRecent,
+    /// The time of its last request that ended, to a few seconds, in seconds of Unix time; null if there was none.
+    last_used: Option<f64>,
 }
 
 /// The parts of a route that are as it is written.
@@ -65,12 +71,12 @@ struct Written {
 impl Operators {
     pub(super) fn routes_report(&self) -> RoutesReport {
         let generation = self.status.generation();
-        let written = written(&generation.loaded);
+        let (written, samples) = (written(&generation.loaded), self.status.samples());
         let routes = generation.snapshot.router.routes().map(|(_, route)| {
             let written = written.get(&*route.name).map(|index| Written::of(&generation.loaded, *index));
-            RouteReport::of(route, written.unwrap_or_default())
+            RouteReport::of(route, written.unwrap_or_default(), samples)
         });
-        let routes = routes.chain([RouteReport::unrouted(&generation)]).collect();
+        let routes = routes.chain([RouteReport::unrouted(&generation, samples)]).collect();
         RoutesReport { duration_bounds_seconds: DURATION_BOUNDS, routes }
     }
 }
@@ -103,7 +109,7 @@ impl Written {
 }
 
 impl RouteReport {
-    fn of(route: &Route, written: Written) -> Self {
+    fn of(route: &Route, written: Written, samples: &History) -> Self {
         let action = match route.action {
             Action::Upstream(_) => "upstream",
             Action::Split(_) => "split",
@@ -117,17 +123,18 @@ impl RouteReport {
             upstreams: written.upstreams,
             auth: written.auth,
             filters: written.filters,
-            ..Self::counted(&route.stats)
+            ..Self::counted(&route.stats, samples)
         }
     }
 
-    fn unrouted(generation: &Generation) -> Self {
-        Self::counted(&generation.snapshot.telemetry.unrouted)
+    fn unrouted(generation: &Generation, samples: &History) -> Self {
+        Self::counted(&generation.snapshot.telemetry.unrouted, samples)
     }
 
     /// Returns the part of a report that is counted.
-    fn counted(stats: &RouteStats) -> Self {
+    fn counted(stats: &Arc<RouteStats>, samples: &History) -> Self {
         let totals = stats.totals();
+        let (recent, last_used) = samples.route(stats);
         Self {
             name: stats.route().to_owned(),
             matches: String::new(),
@@ -143,6 +150,8 @@ impl RouteReport {
             response_body_bytes: totals.bytes_out,
             duration_seconds: totals.duration_seconds,
             durations: totals.durations.to_vec(),
+            recent: (&recent).into(),
+            last_used,
         }
     }
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::Operators;
 use super::problems::Concern;
 use crate::control::admin;
+use crate::control::history::RouteRecent;
 
 /// The state of the process.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -29,6 +30,8 @@ pub(super) struct StatusReport {
     client_connections: u64,
     /// Requests that have begun and not ended.
     requests_in_flight: u64,
+    /// The requests of all routes in the last minute.
+    recent: RouteRecent,
     /// Everything that an operator may have to act on, the most urgent first.
     problems: Vec<Concern>,
 }
@@ -52,7 +55,7 @@ impl Readiness {
 impl Operators {
     pub(super) fn status_report(&self) -> StatusReport {
         let snapshot = self.status.generation().snapshot.clone();
-        let stats = self.status.stats();
+        let (stats, routes) = (self.status.stats(), snapshot.route_stats());
         let unix =
             |time: std::time::SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         StatusReport {
@@ -68,7 +71,8 @@ impl Operators {
                 .iter()
                 .map(|(_, stats)| stats.totals().active)
                 .sum(),
-            requests_in_flight: snapshot.route_stats().iter().map(|stats| stats.in_flight()).sum(),
+            requests_in_flight: routes.iter().map(|stats| stats.in_flight()).sum(),
+            recent: (&self.status.samples().process(&routes)).into(),
             problems: self.problems(),
         }
     }

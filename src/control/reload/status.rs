@@ -11,6 +11,7 @@ use super::history::{ErrorReport, Outcome, ReloadHistory};
 use crate::config::ConfigErrors;
 use crate::control::compile::generation::Generation;
 use crate::control::diff::Changes;
+use crate::control::history::History;
 use crate::observe::metrics::ProcessStats;
 
 /// The state of the configuration, for the admin listener and the metrics.
@@ -20,6 +21,7 @@ pub(crate) struct Status {
     /// The errors of the last update, if it was refused.
     errors: Mutex<Option<Refusal>>,
     history: Mutex<ReloadHistory>,
+    samples: History,
 }
 
 /// The errors of a refused update.
@@ -65,6 +67,7 @@ impl Status {
             stats: Arc::new(ProcessStats::new(workers)),
             errors: Mutex::default(),
             history: Mutex::default(),
+            samples: History::default(),
         }
     }
 
@@ -74,6 +77,20 @@ impl Status {
 
     pub(crate) fn stats(&self) -> &Arc<ProcessStats> {
         &self.stats
+    }
+
+    /// Returns the last minutes of pools and routes.
+    pub(crate) fn samples(&self) -> &History {
+        &self.samples
+    }
+
+    /// Takes a sample of pools and routes at intervals, as long as there is an admin listener to show them. Never ends.
+    pub(crate) async fn take_samples(&self) {
+        let current = || {
+            let generation = self.generation();
+            generation.loaded.config.admin.as_on().map(|_| generation.snapshot.clone())
+        };
+        self.samples.run(current).await;
     }
 
     /// Sets the active generation. Returns its number.

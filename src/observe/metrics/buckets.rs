@@ -35,8 +35,11 @@ const DURATION_BOUNDS_NANOS: [u64; 17] = [
     30_000_000_000,
 ];
 
-/// Returns the bucket of a duration.
-pub(super) fn bucket_of(duration: Duration) -> usize {
+/// A count for each bucket.
+pub(crate) type DurationCounts<T = u64> = [T; BUCKETS];
+
+/// Returns the position of the bucket that a duration falls into: the first whose bound it does not exceed.
+pub(crate) fn duration_bucket(duration: Duration) -> usize {
     let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
     DURATION_BOUNDS_NANOS.partition_point(|&bound| bound < nanos)
 }

@@ -22,11 +22,11 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 pub(crate) use auth::{AuthOutcome, AuthReport, AuthStats};
-pub(crate) use buckets::DURATION_BOUNDS;
+pub(crate) use buckets::{DURATION_BOUNDS, DurationCounts, duration_bucket};
 pub(crate) use exposition::Exposition;
 pub(crate) use filter::{FilterReport, FilterStats, PluginMetricReport, PluginMetricValue};
 pub(crate) use issuer::IssuerReport;
-pub(crate) use pool_report::PoolReport;
+pub(crate) use pool_report::{AWAITED_DIAL_CLASSES, PoolReport};
 pub(crate) use process::{ProcessStats, unix_seconds};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
@@ -35,7 +35,7 @@ use prometheus_client::encoding::{
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 pub(crate) use sharded::{Counter, ReasonCounts, Sharded, enter_worker, sum_reasons, this_worker};
-pub(crate) use stats::{CODE_CLASSES, ListenerStats, RouteStats, RouteTotals};
+pub(crate) use stats::{CODE_CLASSES, ListenerStats, RouteCounts, RouteStats, RouteTotals};
 pub(crate) use store::StoreReport;
 
 use crate::observe::access_log::{self, Loss};
@@ -345,6 +345,16 @@ impl Scrape {
             self.pools.iter().map(|pool| (pool_labels(pool), pool.acquire_wait.as_secs_f64())),
         )?;
         page.counter(
+            "gateway_pool_max_connections_reached_seconds",
+            "Time during which requests waited because max_connections was reached",
+            self.pools.iter().map(|pool| (pool_labels(pool), pool.max_connections_reached.as_secs_f64())),
+        )?;
+        page.counter(
+            "gateway_pool_max_concurrent_reached_seconds",
+            "Time during which requests waited because max_concurrent was reached",
+            self.pools.iter().map(|pool| (pool_labels(pool), pool.max_concurrent_reached.as_secs_f64())),
+        )?;
+        page.counter(
             "gateway_pool_refused",
             "Requests that got no connection, by the limit that refused them",
             self.pools.iter().flat_map(|pool| reasons(pool_labels(pool), &pool.refused)),
@@ -375,11 +385,15 @@ const POOL_GAUGES: [PoolMetric; 6] = [
     ("gateway_pool_max_connections", "The limit on connections", |pool| pool.max_connections),
 ];
 
-const POOL_COUNTERS: [PoolMetric; 12] = [
+const POOL_COUNTERS: [PoolMetric; 14] = [
     ("gateway_pool_ejections", "Ejections, after failures in a row", |pool| pool.ejections),
     ("gateway_pool_opened", "Connections made", |pool| pool.opened),
     ("gateway_pool_reused", "Requests that got a connection used before", |pool| pool.reused),
     ("gateway_pool_acquired", "Requests that got a connection", |pool| pool.acquired),
+    ("gateway_pool_dials_awaited", "Connections that a request waited for", PoolReport::dials_awaited),
+    ("gateway_pool_tls_handshakes_awaited", "TLS handshakes that a request waited for", |pool| {
+        pool.tls_handshakes_awaited
+    }),
     ("gateway_pool_connect_failures", "Attempts to connect that failed", |pool| pool.connect_failed),
     ("gateway_pool_retries", "Requests tried again after the endpoint had failed them", |pool| pool.retried),
     ("gateway_pool_retries_over_budget", "Requests not tried again: the budget was spent", |pool| {

@@ -6,12 +6,20 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
+use super::buckets::DurationCounts;
+
+/// The number of classes of [`PoolReport::awaited_dials`].
+pub(crate) const AWAITED_DIAL_CLASSES: usize = 12;
+
 /// The state and the counters of a pool's connections to one endpoint at one moment.
 ///
 /// Counters start when the pool is created. A pool that a reload leaves unchanged keeps counting. Reasons are the names
 /// that `x-gateway-error` and the access log use.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct PoolReport {
+    /// The number of the pool, which no other one has had in this process.
+    #[serde(skip)]
+    pub(crate) number: u64,
     /// The owner of the pool: a route's name, or that of an upstream that several routes share.
     pub(crate) pool: String,
     /// The names of the routes that use it.
@@ -41,6 +49,10 @@ pub(crate) struct PoolReport {
     pub(crate) breaker: Option<&'static str>,
     /// Requests at the endpoint: under way, or waiting for a connection.
     pub(crate) requests: u64,
+    /// The most requests at once in the last seconds, as far as any found no idle connection.
+    pub(crate) peak_requests: u64,
+    /// The requests that one connection carries at once: 1, or for HTTP/2 the streams that the last one takes.
+    pub(crate) requests_per_connection: u64,
     /// The limit on requests at once, at present if it is `auto`.
     pub(crate) max_concurrent: Option<u64>,
     /// Connections open and unused.
@@ -66,10 +78,23 @@ pub(crate) struct PoolReport {
     pub(crate) reused: u64,
     /// Requests that got a connection, new or reused.
     pub(crate) acquired: u64,
-    /// The total time that those requests waited for a connection, dialling included. In JSON: seconds.
+    /// Requests that found no idle connection, by the time until they had one or gave up. `wait_bounds_seconds` has the bounds.
+    pub(crate) waits: DurationCounts,
+    /// The total time that requests spent in queues: behind `max_connections`, `max_connecting` or `max_concurrent`. In JSON: seconds.
     #[serde(rename = "acquire_wait_seconds", serialize_with = "seconds")]
     #[schemars(with = "f64")]
     pub(crate) acquire_wait: Duration,
+    /// The time during which requests waited because `max_connections` was reached. In JSON: seconds.
+    #[serde(rename = "max_connections_reached_seconds", serialize_with = "seconds")]
+    #[schemars(with = "f64")]
+    pub(crate) max_connections_reached: Duration,
+    /// The time during which requests waited because `max_concurrent` was reached. In JSON: seconds.
+    #[serde(rename = "max_concurrent_reached_seconds", serialize_with = "seconds")]
+    #[schemars(with = "f64")]
+    pub(crate) max_concurrent_reached: Duration,
+    /// Attempts to connect that a request waited for, by the connections that were in use or being opened, with it: 1, 2, up to 4, 8
+    /// and so on to 1024, and more.
+    pub(crate) awaited_dials: [u64; AWAITED_DIAL_CLASSES],
     pub(crate) connect_failed: u64,
     /// Requests that were retried after this endpoint had failed them (`retry.on`).
     pub(crate) retried: u64,
@@ -85,6 +110,8 @@ pub(crate) struct PoolReport {
     pub(crate) tls_handshakes: u64,
     /// TLS handshakes that resumed an earlier session.
     pub(crate) tls_resumed: u64,
+    /// TLS handshakes that a request waited for.
+    pub(crate) tls_handshakes_awaited: u64,
     /// Requests that got no connection, by the limit that refused them.
     #[serde(serialize_with = "by_reason")]
     #[schemars(with = "std::collections::BTreeMap<String, u64>")]
@@ -111,8 +138,22 @@ impl PoolReport {
         merged
     }
 
+    /// Returns the number of attempts to connect that a request waited for.
+    pub(crate) fn dials_awaited(&self) -> u64 {
+        self.awaited_dials.iter().sum()
+    }
+
     fn add(&mut self, other: Self) {
         self.certificate_expires = self.certificate_expires.or(other.certificate_expires);
+        let Self { peak_requests, requests_per_connection, waits, awaited_dials, .. } = other;
+        let Self { max_connections_reached, max_concurrent_reached, tls_handshakes_awaited, .. } = other;
+        self.peak_requests += peak_requests;
+        self.requests_per_connection = self.requests_per_connection.max(requests_per_connection);
+        self.waits.iter_mut().zip(waits).for_each(|(sum, count)| *sum += count);
+        self.awaited_dials.iter_mut().zip(awaited_dials).for_each(|(sum, count)| *sum += count);
+        self.max_connections_reached = self.max_connections_reached.max(max_connections_reached);
+        self.max_concurrent_reached = self.max_concurrent_reached.max(max_concurrent_reached);
+        self.tls_handshakes_awaited += tls_handshakes_awaited;
         let Self { requests, ejections, over_budget, .. } = other;
         let Self { probes_succeeded, probes_failed, last_probe_failure, .. } = other;
         self.requests += requests;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::buckets::{BUCKETS, bucket_of};
+use super::buckets::{BUCKETS, DurationCounts, duration_bucket};
 use super::exemplars::Exemplars;
 use super::sharded::{Counter, ReasonCounts, Sharded, sum_reasons};
 use crate::observe::traces::TraceId;
@@ -74,7 +74,7 @@ impl RouteStats {
     ) {
         let Some(shard) = self.shards.of(worker) else { return };
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        if let Some(count) = shard.durations.get(bucket_of(duration)) {
+        if let Some(count) = shard.durations.get(duration_bucket(duration)) {
             count.add(1);
         }
         if let Some(count) = shard.finished.get(usize::from(status / 100)).or(shard.finished.first()) {
@@ -90,7 +90,7 @@ impl RouteStats {
 
     /// Makes a request of a sampled trace the exemplar of its bucket. Its duration is the one that [`finish`](Self::finish) counts.
     pub(crate) fn exemplify(&self, duration: Duration, trace_id: TraceId) {
-        self.exemplars.put(bucket_of(duration), trace_id, duration);
+        self.exemplars.put(duration_bucket(duration), trace_id, duration);
     }
 
     pub(super) fn exemplars(&self) -> &Exemplars {
@@ -136,6 +136,17 @@ impl RouteStats {
         self.shards.sum(|shard| shard.begun.value()).saturating_sub(ended)
     }
 
+    /// Returns the counts from which rates and percentiles follow: fewer than [`totals`](Self::totals), and without allocating.
+    pub(crate) fn counts(&self) -> RouteCounts {
+        let mut counts = RouteCounts::default();
+        for shard in self.shards.iter() {
+            add_each(&mut counts.durations, &shard.durations);
+            counts.errors += shard.finished.last().map_or(0, Counter::value);
+        }
+        counts.requests = counts.durations.iter().sum();
+        counts
+    }
+
     /// Returns the sums over all workers.
     pub(crate) fn totals(&self) -> RouteTotals {
         let mut codes = [0; CODE_CLASSES.len()];
@@ -168,6 +179,24 @@ impl RouteStats {
 
 fn add_each(sums: &mut [u64], counters: &[Counter]) {
     sums.iter_mut().zip(counters).for_each(|(sum, counter)| *sum += counter.value());
+}
+
+/// The requests of a route that have ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct RouteCounts {
+    pub(crate) requests: u64,
+    /// Those with a status of 500 or more.
+    pub(crate) errors: u64,
+    pub(crate) durations: DurationCounts,
+}
+
+impl RouteCounts {
+    /// Adds the requests of another route.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.requests += other.requests;
+        self.errors += other.errors;
+        self.durations.iter_mut().zip(&other.durations).for_each(|(sum, count)| *sum += count);
+    }
 }
 
 /// The totals of a route so far.

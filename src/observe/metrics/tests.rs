@@ -32,6 +32,9 @@ pub(super) fn scrape() -> Scrape {
         reused: 94,
         acquired: 100,
         acquire_wait: Duration::from_millis(250),
+        max_connections_reached: Duration::from_millis(1500),
+        awaited_dials: [4, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        tls_handshakes_awaited: 3,
         closed: vec![("idle_timeout", 5)],
         max_connections: 256,
         ..PoolReport::default()
@@ -102,6 +105,9 @@ fn every_count_appears_under_its_name_and_labels() {
         format!("gateway_pool_opened_total{{{pool}}} 6"),
         format!("gateway_pool_reused_total{{{pool}}} 94"),
         format!("gateway_pool_acquire_wait_seconds_total{{{pool}}} 0.25"),
+        format!("gateway_pool_max_connections_reached_seconds_total{{{pool}}} 1.5"),
+        format!("gateway_pool_dials_awaited_total{{{pool}}} 6"),
+        format!("gateway_pool_tls_handshakes_awaited_total{{{pool}}} 3"),
         format!(r#"gateway_pool_closed_total{{{pool},reason="idle_timeout"}} 5"#),
     ] {
         assert!(text.lines().any(|other| other == line), "no line {line} in\n{text}");

@@ -3,14 +3,15 @@
 //! A request takes a permit before it asks for a connection. Those that find none wait in the order of arrival. Without a limit a
 //! permit only counts.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
 use super::adaptive::Adaptive;
+use super::stretch::Stretch;
 use super::{Pool, Refusal, WaitBounds};
 use crate::config::MaxConcurrent;
 use crate::http::error::Error;
@@ -29,6 +30,8 @@ pub(super) struct Concurrency {
     excess: AtomicUsize,
     /// The requests that wait for a permit.
     waiting: AtomicUsize,
+    /// The time during which requests waited.
+    at_limit: Mutex<Stretch>,
     /// The requests that have one.
     in_flight: AtomicUsize,
     adaptive: Adaptive,
@@ -56,6 +59,7 @@ impl Concurrency {
             limit: AtomicUsize::new(limit),
             excess: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
+            at_limit: Mutex::default(),
             in_flight: AtomicUsize::new(0),
         }
     }
@@ -90,6 +94,17 @@ impl Concurrency {
         self.waiting.load(SeqCst)
     }
 
+    /// Returns the time during which requests waited for a permit.
+    pub(super) fn at_limit(&self) -> Duration {
+        self.at_limit.lock().unwrap_or_else(PoisonError::into_inner).total()
+    }
+
+    /// Notes that requests wait, or that none does. The number is read under the lock, so that the last change decides.
+    fn note_waiting(&self) {
+        let mut at_limit = self.at_limit.lock().unwrap_or_else(PoisonError::into_inner);
+        at_limit.set(self.waiting() > 0);
+    }
+
     fn give(self: &Arc<Self>, is_limited: bool) -> Permit {
         self.in_flight.fetch_add(1, Relaxed);
         Permit { concurrency: self.clone(), is_limited }
@@ -120,6 +135,7 @@ struct Waiting<'c>(&'c Concurrency);
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.waiting.fetch_sub(1, SeqCst);
+        self.0.note_waiting();
     }
 }
 
@@ -191,11 +207,12 @@ impl Pool {
             return Err(self.refuse(Error::PoolFull, false));
         }
         let waiting = Waiting(concurrency);
+        concurrency.note_waiting();
+        self.note_demand();
         let began = clock::now();
         let acquired = timer.within(limit, concurrency.permits.acquire()).await;
         drop(waiting);
-        let waited = u64::try_from(clock::since(began).as_micros()).unwrap_or(u64::MAX);
-        self.count(|counts| counts.wait_micros.add(waited));
+        self.count_queued(clock::since(began), true);
         match acquired {
             Ok(Ok(permit)) => {
                 permit.forget();

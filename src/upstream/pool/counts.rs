@@ -1,9 +1,13 @@
 //! The numbers of a pool: one set for each worker, summed up for a report.
 
+use std::array;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
-use crate::observe::metrics::{Counter, PoolReport, ReasonCounts, Sharded, sum_reasons};
+use crate::observe::metrics::{
+    AWAITED_DIAL_CLASSES, Counter, DurationCounts, PoolReport, ReasonCounts, Sharded, duration_bucket,
+    sum_reasons,
+};
 
 /// The counters of one worker.
 #[derive(Default)]
@@ -20,9 +24,31 @@ pub(super) struct Counts {
     pub(super) hedges_won: Counter,
     pub(super) tls_handshakes: Counter,
     pub(super) tls_resumed: Counter,
+    pub(super) tls_awaited: Counter,
     pub(super) wait_micros: Counter,
+    /// The requests that waited for a connection, by the time.
+    pub(super) waits: DurationCounts<Counter>,
+    /// The dials that requests waited for, by the number of busy connections: see [`PoolReport::awaited_dials`].
+    pub(super) awaited_dials: [Counter; AWAITED_DIAL_CLASSES],
     pub(super) refused: ReasonCounts,
     pub(super) closed: ReasonCounts,
+}
+
+impl Counts {
+    /// Counts a request that waited this long, in a queue, for a dial, or for both.
+    pub(super) fn add_wait(&self, waited: Duration) {
+        if let Some(count) = self.waits.get(duration_bucket(waited)) {
+            count.add(1);
+        }
+    }
+
+    /// Counts a dial that a request waits for. `busy` connections are in use or being opened, with it.
+    pub(super) fn add_awaited_dial(&self, busy: usize) {
+        let class = busy.max(1).next_power_of_two().ilog2() as usize;
+        if let Some(count) = self.awaited_dials.get(class).or(self.awaited_dials.last()) {
+            count.add(1);
+        }
+    }
 }
 
 /// Returns the part of a report that is counted.
@@ -41,6 +67,11 @@ pub(super) fn sum(all: &Sharded<Counts>) -> PoolReport {
         hedges_won: sum(|counts| &counts.hedges_won),
         tls_handshakes: sum(|counts| &counts.tls_handshakes),
         tls_resumed: sum(|counts| &counts.tls_resumed),
+        tls_handshakes_awaited: sum(|counts| &counts.tls_awaited),
+        waits: array::from_fn(|bucket| all.sum(|counts| counts.waits.get(bucket).map_or(0, Counter::value))),
+        awaited_dials: array::from_fn(|class| {
+            all.sum(|counts| counts.awaited_dials.get(class).map_or(0, Counter::value))
+        }),
         refused: sum_reasons(all.iter().map(|counts| &counts.refused)),
         closed: sum_reasons(all.iter().map(|counts| &counts.closed)),
         ..PoolReport::default()

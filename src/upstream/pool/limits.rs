@@ -69,7 +69,7 @@ impl Pool {
         }
         let mut queue = self.lock();
         let reserved = queue.waiting() == 0 && queue.reserve(Capacity::of(&settings));
-        self.publish(&queue);
+        self.publish(&mut queue);
         drop(queue);
         reserved.then(|| Slot::new(self.clone()))
     }
@@ -106,7 +106,7 @@ impl Pool {
             return None;
         };
         slot.leave(&mut queue);
-        self.publish(&queue);
+        self.publish(&mut queue);
         Some(reason)
     }
 
@@ -129,7 +129,7 @@ impl Pool {
         };
         let mut connection = idle::take_oldest(self.number)?;
         connection.state.slot.leave(&mut queue);
-        self.publish(&queue);
+        self.publish(&mut queue);
         Some((connection, reason))
     }
 

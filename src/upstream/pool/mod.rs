@@ -22,11 +22,12 @@ pub(in crate::upstream) mod shared;
 mod sharing;
 mod slot;
 mod stream_grants;
+mod stretch;
 #[cfg(test)]
 pub(in crate::upstream) mod tests;
 mod wait_bounds;
 
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -71,6 +72,8 @@ pub(crate) struct Pool {
     /// The number of waiting requests that a kept connection would serve.
     waiting: AtomicUsize,
     retired: AtomicBool,
+    /// The most requests at the endpoint since the last sample, seen whenever one finds no idle connection.
+    peak: AtomicUsize,
     queue: Mutex<Queue<Grant>>,
     counts: Sharded<Counts>,
     channels: WorkerChannels,
@@ -114,6 +117,7 @@ impl Pool {
             taken: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             retired: AtomicBool::new(false),
+            peak: AtomicUsize::new(0),
             queue: Mutex::default(),
             channels,
             sharing: Sharing::new(protocol),
@@ -172,6 +176,7 @@ impl Pool {
         wanted: Wanted,
         bounds: WaitBounds,
     ) -> Result<Acquired, Refusal> {
+        self.note_demand();
         let place = {
             let mut queue = self.lock();
             let settings = self.settings();
@@ -183,9 +188,9 @@ impl Pool {
                 return Ok(Acquired::New(NewConnection::Seat(seat)));
             }
             if is_first && queue.reserve(Capacity::of(&settings)) {
-                self.publish(&queue);
+                self.publish(&mut queue);
                 self.count(|counts| counts.acquired.add(1));
-                return Ok(Acquired::New(NewConnection::Dial(Slot::new(self.clone()))));
+                return Ok(Acquired::New(NewConnection::Dial(self.awaited_slot(queue))));
             }
             let may_share = is_first && self.may_share(wanted);
             let free = may_share.then(|| self.free_stream(&queue, this_worker())).flatten();
@@ -199,14 +204,38 @@ impl Pool {
                 return Err(self.refuse(Error::PoolFull, queue.is_unconnected()));
             }
             let (number, granted) = queue.push(this_worker());
-            self.publish(&queue);
+            self.publish(&mut queue);
             Place { pool: self.clone(), number, granted }
         };
         let began = clock::now();
         let acquired = self.wait(place, timer, wanted, bounds).await;
-        let waited = u64::try_from(clock::since(began).as_micros()).unwrap_or(u64::MAX);
-        self.count(|counts| counts.wait_micros.add(waited));
+        self.count_queued(clock::since(began), !matches!(acquired, Ok(Acquired::New(_))));
         acquired
+    }
+
+    /// Counts the time of a request in a queue. The wait of one that dials next has not ended.
+    fn count_queued(&self, waited: Duration, is_over: bool) {
+        let micros = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
+        self.count(|counts| counts.wait_micros.add(micros));
+        if is_over {
+            self.count_wait(waited);
+        }
+    }
+
+    /// Counts a request that waited this long before it had a connection, or none.
+    pub(in crate::upstream) fn count_wait(&self, waited: Duration) {
+        self.count(|counts| counts.add_wait(waited));
+    }
+
+    /// Notes the number of requests at the endpoint, of which one has found no idle connection.
+    fn note_demand(&self) {
+        self.peak.fetch_max(self.load(), Relaxed);
+    }
+
+    /// Begins a new peak. Returns the most requests at once since the last one began.
+    pub(crate) fn take_peak(&self) -> usize {
+        let load = self.load();
+        self.peak.swap(load, Relaxed).max(load)
     }
 
     /// Waits in `place` for a grant. A kept connection that is not `wanted` is closed to make room for a new one.
@@ -261,7 +290,7 @@ impl Pool {
         if queue.waiting() > 0 || !queue.reserve(Capacity::of(&self.settings())) {
             return None;
         }
-        self.publish(&queue);
+        self.publish(&mut queue);
         Some(Slot::new(self.clone()))
     }
 
@@ -312,13 +341,13 @@ impl Pool {
                 let mut queue = self.lock();
                 if queue.taken() > settings.max_connections {
                     connection.state.slot.leave(&mut queue);
-                    self.publish(&queue);
+                    self.publish(&mut queue);
                     drop(queue);
                     connection.close(CloseReason::MaxConnections);
                     return None;
                 }
                 let waiter = queue.pop_for_connection();
-                self.publish(&queue);
+                self.publish(&mut queue);
                 waiter
             };
             let Some(waiter) = waiter else { return Some(connection) };
@@ -370,21 +399,18 @@ impl Pool {
     /// Permits the requests that have waited longest to open connections, as far as the limits allow.
     fn grant_dials(self: &Arc<Self>) {
         loop {
-            let waiter = {
-                let mut queue = self.lock();
-                // A dial that is under way may serve all that wait.
-                let served_soon = queue.connecting.saturating_mul(self.seats_max());
-                let is_expected = self.expects_shared(Wanted::Any)
-                    && queue.waiting() == queue.waiting_for_connection()
-                    && queue.waiting() <= served_soon;
-                if queue.waiting() == 0 || is_expected || !queue.reserve(Capacity::of(&self.settings())) {
-                    return;
-                }
-                let waiter = queue.pop();
-                self.publish(&queue);
-                waiter
-            };
-            let slot = Slot::new(self.clone());
+            let mut queue = self.lock();
+            // A dial that is under way may serve all that wait.
+            let served_soon = queue.connecting.saturating_mul(self.seats_max());
+            let is_expected = self.expects_shared(Wanted::Any)
+                && queue.waiting() == queue.waiting_for_connection()
+                && queue.waiting() <= served_soon;
+            if queue.waiting() == 0 || is_expected || !queue.reserve(Capacity::of(&self.settings())) {
+                return;
+            }
+            let waiter = queue.pop();
+            self.publish(&mut queue);
+            let slot = self.awaited_slot(queue);
             // A receiver that no longer waits drops the slot, which grants it to the next one.
             drop(waiter.map(|waiter| waiter.grant.send(Grant::Dial(slot))));
         }
@@ -394,9 +420,21 @@ impl Pool {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn publish(&self, queue: &Queue<Grant>) {
+    fn publish(&self, queue: &mut Queue<Grant>) {
         self.taken.store(queue.taken(), SeqCst);
         self.waiting.store(queue.waiting_for_connection(), SeqCst);
+        let waits = queue.waiting() > 0;
+        if waits || queue.at_limit.holds() {
+            queue.at_limit.set(waits && queue.open >= self.settings().max_connections);
+        }
+    }
+
+    /// Returns the slot of a connection that was reserved for a request, and counts its dial.
+    fn awaited_slot(self: &Arc<Self>, queue: MutexGuard<'_, Queue<Grant>>) -> Slot {
+        let busy = queue.open.saturating_sub(self.idle() + queue.idle_shared());
+        drop(queue);
+        self.count(|counts| counts.add_awaited_dial(busy));
+        Slot::awaited(self.clone())
     }
 
     fn count(&self, count: impl FnOnce(&Counts)) {
@@ -431,19 +469,25 @@ impl Pool {
 
     /// Returns the current numbers, without the names that only the owner of the pool knows.
     pub(crate) fn report(&self) -> PoolReport {
-        let (open, connecting, pending, idle_shared, streams) = {
+        let (open, connecting, pending, idle_shared, streams, at_limit) = {
             let queue = self.lock();
             let streams: usize = queue.shared.iter().map(|leases| leases.count()).sum();
-            (queue.open, queue.connecting, queue.waiting(), queue.idle_shared(), streams)
+            let at_limit = queue.at_limit.total();
+            (queue.open, queue.connecting, queue.waiting(), queue.idle_shared(), streams, at_limit)
         };
         let idle = self.idle() + idle_shared;
         PoolReport {
+            number: self.number,
             idle: idle as u64,
             active: open.saturating_sub(connecting).saturating_sub(idle) as u64,
             connecting: connecting as u64,
             pending: (pending + self.concurrency.waiting()) as u64,
             streams: streams as u64,
             requests: self.load() as u64,
+            peak_requests: self.peak.load(Relaxed).max(self.load()) as u64,
+            requests_per_connection: self.requests_per_connection() as u64,
+            max_connections_reached: at_limit,
+            max_concurrent_reached: self.concurrency.at_limit(),
             max_concurrent: self.max_concurrent().map(|limit| limit as u64),
             learned_idle_timeout: self.habit.limit(),
             learned_from: self.habit.closes(),
@@ -484,10 +528,11 @@ impl Pool {
         self.count(|counts| counts.retried.add(1));
     }
 
-    pub(crate) fn count_handshake(&self, resumed: bool) {
+    fn count_handshake(&self, resumed: bool, awaited: bool) {
         self.count(|counts| {
             counts.tls_handshakes.add(1);
             counts.tls_resumed.add(u64::from(resumed));
+            counts.tls_awaited.add(u64::from(awaited));
         });
     }
 }

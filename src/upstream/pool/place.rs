@@ -45,7 +45,7 @@ impl Place {
         {
             let mut queue = self.pool.lock();
             queue.put_back_to_dial(Waiter { number: self.number, worker: this_worker(), grant });
-            self.pool.publish(&queue);
+            self.pool.publish(&mut queue);
         }
         self.granted = granted;
         self.pool.limits_changed();
@@ -62,7 +62,7 @@ impl Drop for Place {
             Err(_nothing_granted) => {
                 let mut queue = self.pool.lock();
                 queue.remove(self.number);
-                self.pool.publish(&queue);
+                self.pool.publish(&mut queue);
             }
         }
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::leases::Leases;
+use super::stretch::Stretch;
 use crate::config::PoolSettings;
 
 /// A request in the queue, which a grant of type `G` ends the wait of.
@@ -34,6 +35,8 @@ pub(crate) struct Queue<G> {
     next_number: u64,
     /// The leases of each shared connection, of all workers.
     pub(super) shared: Vec<Arc<Leases>>,
+    /// The time during which requests waited and as many connections were open as may be.
+    pub(super) at_limit: Stretch,
 }
 
 /// The limits on connections, and on those being opened at once.
@@ -53,7 +56,8 @@ impl<G> Default for Queue<G> {
     fn default() -> Self {
         let (open, connecting, leaving) = (0, 0, 0);
         let (waiters, shared) = (VecDeque::new(), Vec::new());
-        Self { open, connecting, leaving, waiters, to_dial: 0, next_number: 0, shared }
+        let at_limit = Stretch::default();
+        Self { open, connecting, leaving, waiters, to_dial: 0, next_number: 0, shared, at_limit }
     }
 }
 

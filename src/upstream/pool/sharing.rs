@@ -94,6 +94,12 @@ impl Pool {
         streams.min(requests_max)
     }
 
+    /// Returns the number of requests that one connection carries at once, as far as it is known.
+    pub(super) fn requests_per_connection(&self) -> usize {
+        let is_shared = self.sharing.streams.load(SeqCst) > 0 && self.expects_shared(Wanted::Any);
+        if is_shared { self.seats_max() } else { 1 }
+    }
+
     /// Returns the most requests on one connection.
     pub(super) fn requests_max(&self) -> u64 {
         self.settings().max_requests.unwrap_or(u64::MAX)

@@ -14,11 +14,24 @@ pub(crate) struct Slot {
     /// The reason to report; `None` while the connection is still being opened.
     closes: Option<CloseReason>,
     leaves: bool,
+    /// True if a request waits for the connection.
+    is_awaited: bool,
 }
 
 impl Slot {
+    /// Returns the slot of a connection that no request waits for.
     pub(super) fn new(pool: Arc<Pool>) -> Self {
-        Self { pool, closes: None, leaves: false }
+        Self { pool, closes: None, leaves: false, is_awaited: false }
+    }
+
+    /// Returns the slot of a connection that a request waits for.
+    pub(super) fn awaited(pool: Arc<Pool>) -> Self {
+        Self { pool, closes: None, leaves: false, is_awaited: true }
+    }
+
+    /// Counts a TLS handshake of the connection.
+    pub(in crate::upstream) fn count_handshake(&self, resumed: bool) {
+        self.pool.count_handshake(resumed, self.is_awaited);
     }
 
     pub(in crate::upstream) fn pool(&self) -> &Arc<Pool> {
@@ -70,7 +83,7 @@ impl Drop for Slot {
             if self.closes.is_none() {
                 queue.connecting = queue.connecting.saturating_sub(1);
             }
-            self.pool.publish(&queue);
+            self.pool.publish(&mut queue);
         }
         if let Some(reason) = self.closes {
             self.pool.count(|counts| counts.closed.add(reason.as_str()));

@@ -16,7 +16,7 @@ impl Pool {
                 let Some(worker) = queue.next_worker() else { return };
                 let Some(lease) = self.free_stream(&queue, worker) else { return };
                 let waiter = queue.pop_for_connection();
-                self.publish(&queue);
+                self.publish(&mut queue);
                 (waiter, lease)
             };
             // A receiver that no longer waits drops the lease, which goes to the next one.

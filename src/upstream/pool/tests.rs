@@ -354,7 +354,7 @@ async fn a_connection_that_makes_room_for_a_new_one_is_not_counted_twice() {
     let mut place = Place { pool: bench.pool.clone(), number, granted };
     place.wait_to_dial(&mut makes_room);
     // A connection released at this moment is not one too many, even for checks made right now.
-    bench.pool.publish(&bench.pool.lock());
+    bench.pool.publish(&mut bench.pool.lock());
     bench.pool.release(stays);
     makes_room.close(CloseReason::Replaced);
     assert!(matches!(place.granted.try_recv(), Ok(Grant::Dial(_))));

@@ -37,7 +37,7 @@ pub(crate) async fn dial(
     timer: &Timer,
     secured_from: &Cell<Option<Instant>>,
 ) -> Result<(Transport, Lease), Error> {
-    let opened = timer.within(deadline(timeout), pin!(open(endpoint, exclusive, secured_from))).await;
+    let opened = timer.within(deadline(timeout), pin!(open(endpoint, &slot, exclusive, secured_from))).await;
     let opened = opened.unwrap_or(Err(Error::ConnectTimeout));
     if opened.is_ok() {
         endpoint.note_reached();
@@ -86,10 +86,11 @@ enum Opened {
 
 async fn open(
     endpoint: &Endpoint,
+    slot: &Slot,
     exclusive: bool,
     secured_from: &Cell<Option<Instant>>,
 ) -> Result<Opened, Error> {
-    let stream = open_stream(endpoint, exclusive, secured_from).await?;
+    let stream = open_stream(endpoint, slot, exclusive, secured_from).await?;
     let is_h2 = match (endpoint.protocol(), &stream) {
         _ if exclusive => false,
         (UpstreamProtocol::H1, _) => false,
@@ -118,6 +119,7 @@ async fn open(
 
 async fn open_stream(
     endpoint: &Endpoint,
+    slot: &Slot,
     exclusive: bool,
     secured_from: &Cell<Option<Instant>>,
 ) -> Result<Stream, Error> {
@@ -133,7 +135,7 @@ async fn open_stream(
         None => Ok(Stream::plain(socket)),
         Some((connector, name)) => {
             secured_from.set(Some(clock::now()));
-            handshake(endpoint, connector, name.clone(), socket).await
+            handshake(endpoint, slot, connector, name.clone(), socket).await
         }
     }
 }
@@ -168,6 +170,7 @@ fn reason(error: &io::Error, address: &SocketAddress) -> String {
 
 async fn handshake(
     endpoint: &Endpoint,
+    slot: &Slot,
     connector: &TlsConnector,
     name: ServerName<'static>,
     socket: ConnectedSocket,
@@ -183,7 +186,7 @@ async fn handshake(
     if let Some(certificate) = session.peer_certificates().and_then(<[_]>::first).filter(|_| !resumed) {
         endpoint.note_certificate(certificate);
     }
-    endpoint.pool().count_handshake(resumed);
+    slot.count_handshake(resumed);
     Ok(Stream::Tls(Box::new(stream.into())))
 }
 

@@ -1,6 +1,7 @@
 //! The control plane: one thread that may wait. It compiles configurations, commits them, and shows operators what runs.
 
 pub(crate) mod admin;
+pub(crate) mod advice;
 pub(crate) mod announce;
 pub(crate) mod auth;
 pub(crate) mod blocking;
@@ -8,6 +9,7 @@ pub(crate) mod compile;
 mod connector;
 pub(crate) mod diff;
 pub(crate) mod history;
+pub(crate) mod kernel_sockets;
 pub(crate) mod listeners;
 pub(crate) mod operators;
 pub(crate) mod process;

@@ -12,6 +12,7 @@ mod access_log;
 mod active_health;
 mod addresses;
 mod admin;
+mod advice;
 mod answers;
 mod auth_api_key;
 mod auth_basic;

@@ -68,6 +68,10 @@ pub(crate) enum Report {
     Listeners,
     /// The last minutes, for charts.
     History,
+    /// The settings that hold requests back.
+    Advice,
+    /// The kernel's count of connections.
+    Kernel,
     /// The last reloads.
     Reloads,
     /// The active generation, and the outcome of the last reload.

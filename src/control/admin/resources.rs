@@ -65,7 +65,7 @@ const fn other(path: &'static str, get: Get, about: &'static str) -> Resource {
 }
 
 /// All paths, in the order in which they are listed.
-pub(crate) const RESOURCES: [Resource; 18] = [
+pub(crate) const RESOURCES: [Resource; 20] = [
     other(page::PATH, Get::Page, "the page for people"),
     other("/api", Get::Index, "this list"),
     other("/api/openapi.json", Get::OpenApi, "the description of all this for programs (OpenAPI)"),
@@ -85,6 +85,16 @@ pub(crate) const RESOURCES: [Resource; 18] = [
         "/api/history",
         Report::History,
         "the last 15 minutes in columns: of all pools, or of those that ?pool=, endpoint= and address= name",
+    ),
+    report(
+        "/api/advice",
+        Report::Advice,
+        "the settings that hold requests back, and the values that would have sufficed",
+    ),
+    report(
+        "/api/kernel",
+        Report::Kernel,
+        "connections to upstreams as the kernel counts them, beside the pools' count",
     ),
     Resource {
         alias: Some("/config"),

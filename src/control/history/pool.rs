@@ -163,6 +163,11 @@ impl PoolWindow {
         quantile(&self.waits, (self.acquired + refused).saturating_sub(self.waited()), q)
     }
 
+    /// Returns the time that a part `q` of those requests waited that did wait, in seconds.
+    pub(crate) fn wait_quantile(&self, q: f64) -> Option<f64> {
+        quantile(&self.waits, 0, q)
+    }
+
     /// Returns the part of requests that found a kept connection.
     pub(crate) fn reuse_share(&self) -> Option<f64> {
         (self.acquired > 0).then(|| self.reused as f64 / self.acquired as f64)

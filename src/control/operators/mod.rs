@@ -1,8 +1,10 @@
 //! The reports for operators: a file for each, with the types that the API documents. They are made for a request, from the generation
 //! that is active at the time.
 
+mod advice;
 mod filters;
 mod history;
+mod kernel;
 mod listeners;
 pub(crate) mod openapi;
 mod pools;
@@ -54,6 +56,8 @@ impl Reports for Operators {
             Report::Filters => text(&self.filters_report(), form),
             Report::Listeners => text(&self.listeners_report(), form),
             Report::History => text(&self.history_report(query)?, form),
+            Report::Advice => text(&self.advice_report(), form),
+            Report::Kernel => text(&self.kernel_report(), form),
             Report::Reloads => text(&self.reloads_report(), form),
             Report::Reload => text(&self.status.report(), form),
             Report::Drain => text(&status::Readiness::of(&self.readiness), form),

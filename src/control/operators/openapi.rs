@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Map, Value, json};
 
-use super::{filters, listeners, pools, reloads, routes, status, upstreams};
+use super::{advice, filters, kernel, listeners, pools, reloads, routes, status, upstreams};
 use crate::control::admin::resources::{Get, RESOURCES, Resource, Write};
 use crate::control::admin::{LogFilter, Report};
 use crate::control::history::HistoryReport;
@@ -87,6 +87,8 @@ fn report_schema(report: Report, generator: &mut SchemaGenerator) -> schemars::S
         Report::Upstreams => generator.subschema_for::<upstreams::UpstreamsReport>(),
         Report::Filters => generator.subschema_for::<filters::FiltersReport>(),
         Report::Listeners => generator.subschema_for::<listeners::ListenersReport>(),
+        Report::Advice => generator.subschema_for::<advice::AdviceReport>(),
+        Report::Kernel => generator.subschema_for::<kernel::KernelReport>(),
         Report::History => generator.subschema_for::<HistoryReport>(),
         Report::Reloads => generator.subschema_for::<reloads::ReloadsReport>(),
         Report::Reload => generator.subschema_for::<StatusReport>(),

@@ -7,7 +7,7 @@ COPY . .
 # The caches keep what was compiled from one build to the next; the program has to leave them.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo build --locked --profile dist --features redis,otlp --bin gateway \
+    cargo build --locked --profile dist --features redis,otlp,top --bin gateway \
     && install -D target/dist/gateway /image/usr/bin/gateway
 # An empty folder of the user's own, because there is no shell later to make one.
 RUN install -d -m 0700 -o 65532 -g 65532 /image/var/cache/gateway

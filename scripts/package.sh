@@ -14,7 +14,7 @@ need dpkg-shlibdeps "which finds the libraries of the program" dpkg-dev
 cargo deb --version >/dev/null 2>&1 ||
     CARGO_PROFILE_DEV_DEBUG=0 cargo install --locked --debug --quiet "cargo-deb@3.8.0" >&2
 
-cargo build --locked --quiet --profile "$profile" --features redis,otlp --bin gateway >&2
+cargo build --locked --quiet --profile "$profile" --features redis,otlp,top --bin gateway >&2
 program=target/$folder/gateway
 
 # What comes from the program cannot differ from it.

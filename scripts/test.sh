@@ -20,4 +20,4 @@ if [ $# = 0 ]; then
     (cd plugins && cargo test --locked)
 fi
 
-exec cargo test --workspace --locked --features redis,otlp "$@"
+exec cargo test --workspace --locked --features redis,otlp,top "$@"

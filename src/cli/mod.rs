@@ -11,8 +11,11 @@ pub mod messages;
 mod new;
 pub mod output;
 mod run;
+mod running;
 mod schema;
 mod stdout;
+mod tables;
+mod top;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -67,8 +70,27 @@ enum Command {
     Man(man::ManArgs),
     /// Write a first configuration file, for one upstream
     New(new::NewArgs),
+    /// Show the upstream connections of a running gateway
+    Pools(tables::pools::PoolsArgs),
+    /// Show the routes of a running gateway, and their last minute
+    Routes(tables::routes::RoutesArgs),
     /// Print the JSON Schema of the configuration file, for editors
     Schema(schema::SchemaArgs),
+    /// Show a running gateway at a glance, until q
+    Top(top::TopArgs),
+}
+
+impl Command {
+    /// Returns the options that name a running gateway, if the command takes them.
+    fn admin(&self) -> Option<&running::AdminArgs> {
+        match self {
+            Self::Health(args) => Some(&args.at),
+            Self::Pools(args) => Some(&args.table.running.at),
+            Self::Routes(args) => Some(&args.table.running.at),
+            Self::Top(args) => Some(&args.running.at),
+            _ => None,
+        }
+    }
 }
 
 /// The commands that start other servers.
@@ -120,7 +142,9 @@ impl Cli {
         }
         let takes_no_other = match command {
             Command::Check(args) => args.file.is_some() || args.config.is_some(),
-            Command::Health(args) => args.config.is_some() || args.admin.is_some(),
+            Command::Health(_) | Command::Pools(_) | Command::Routes(_) | Command::Top(_) => {
+                command.admin().is_some_and(|at| at.config.is_some() || at.admin.is_some())
+            }
             Command::Compile
             | Command::Completions(_)
             | Command::Filter(_)
@@ -132,8 +156,12 @@ impl Cli {
         if self.run.config.is_some() && takes_no_other {
             let message = match command {
                 Command::Check(_) => "the configuration file is named twice",
-                Command::Health(args) if args.config.is_some() => "the configuration file is named twice",
-                Command::Health(_) => "with `--admin` no configuration file is read: leave `--config` out",
+                _ if command.admin().is_some_and(|at| at.config.is_some()) => {
+                    "the configuration file is named twice"
+                }
+                _ if command.admin().is_some() => {
+                    "with `--admin` no configuration file is read: leave `--config` out"
+                }
                 _ => "this command reads no configuration file: leave `--config` out",
             };
             return Err(Self::command().error(ErrorKind::ArgumentConflict, message));
@@ -145,8 +173,8 @@ impl Cli {
     fn file(&self) -> &Path {
         let named = match &self.command {
             Some(Command::Check(args)) => args.file.as_deref().or(args.config.as_deref()),
-            Some(Command::Health(args)) => args.config.as_deref(),
-            _ => None,
+            Some(command) => command.admin().and_then(|at| at.config.as_deref()),
+            None => None,
         };
         named.or(self.run.config.as_deref()).unwrap_or(Path::new(DEFAULT_FILE))
     }
@@ -171,7 +199,10 @@ impl Cli {
             Some(Command::Health(args)) => health::run(args, self.file()),
             Some(Command::Man(args)) => man::run(args, Self::command()),
             Some(Command::New(args)) => new::run(args),
+            Some(Command::Pools(args)) => tables::pools::run(args, self.file()),
+            Some(Command::Routes(args)) => tables::routes::run(args, self.file()),
             Some(Command::Schema(args)) => schema::run(args),
+            Some(Command::Top(args)) => top::run(args, self.file()),
         }
     }
 }

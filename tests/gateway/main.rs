@@ -93,6 +93,7 @@ mod http2_clients;
 mod http2_conformance;
 mod http2_frames;
 mod keepalive;
+mod kernel_sockets;
 mod layering;
 mod learned_idle;
 mod listener_limits;
@@ -159,7 +160,9 @@ mod sticky;
 mod streaming;
 mod stress;
 mod syslog_programs;
+mod tables;
 mod timeouts;
+mod top;
 #[cfg(feature = "otlp")]
 mod traces;
 #[cfg(not(feature = "otlp"))]

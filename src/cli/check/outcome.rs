@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::args::{CheckArgs, Denied};
 use crate::config::{self, Code, ConfigError, ConfigErrors, ConfigWarning, ConfigWarnings};
-use crate::control::admin::running_config;
+use crate::control::admin::Client;
 use crate::control::announce::reachable;
 use crate::control::compile::generation::Purpose;
 use crate::control::diff::Changes;
@@ -100,7 +100,8 @@ fn differences(args: &CheckArgs, input: &Input<'_>, prepared: &Prepared) -> Resu
     };
     // Anything with `://` counts as a URL, so that the error speaks of a URL. No file has such a name.
     let before = if against.contains("://") {
-        let text = running_config(&against).map_err(|error| incomparable(&error.to_string(), None))?;
+        let text =
+            Client::new(&against).running_config().map_err(|error| incomparable(&error.to_string(), None))?;
         let folder = input.file.parent().unwrap_or(Path::new(""));
         prepare(Purpose::Check, &folder.join("what runs"), Some(text.as_bytes())).map_err(cannot)?
     } else {

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 pub(crate) use access::Access;
-pub(crate) use client::{ready, running_config};
+pub(crate) use client::Client;
 pub(crate) use log::LogFilter;
 pub(crate) use reload::{ReloadOutcome, ReloadRequest, ReloadRequests};
 pub(crate) use server::serve;

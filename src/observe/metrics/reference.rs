@@ -16,12 +16,10 @@ const INTRODUCTION: &str = "\
 (`Accept: text/plain`). [grafana/gateway.json](grafana/gateway.json) is a dashboard for Grafana, and
 [prometheus/alerts.yaml](prometheus/alerts.yaml) has alert rules; a test runs their queries in a real Prometheus.
 
-```yaml
-scrape_configs:
-  - job_name: gateway
-    static_configs: [{ targets: [\"127.0.0.1:9901\"] }]
-    # authorization: { credentials_file: admin.token }      # unless admin.open has metrics
-```
+    scrape_configs:
+      - job_name: gateway
+        static_configs: [{ targets: [\"127.0.0.1:9901\"] }]
+        # authorization: { credentials_file: admin.token }      # unless admin.open has metrics
 
 - A request is counted when it ends, a connection when it opens and when it closes. Counting takes no lock and allocates nothing.
 - Labels are names of the configuration, reasons and classes that the program knows, and addresses of upstreams. Nothing that a client sends

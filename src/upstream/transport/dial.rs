@@ -182,7 +182,7 @@ async fn handshake(
     })?;
     let session = stream.get_ref().1;
     let resumed = session.handshake_kind() == Some(rustls::HandshakeKind::Resumed);
-    // A resumed session shows none anew.
+    // A resumed session has that of the first handshake.
     if let Some(certificate) = session.peer_certificates().and_then(<[_]>::first).filter(|_| !resumed) {
         endpoint.note_certificate(certificate);
     }

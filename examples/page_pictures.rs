@@ -32,7 +32,7 @@ telemetry: { access_log: off }
 listeners:
   - { name: web, address: 127.0.0.1:0 }
   - { name: partners, address: 127.0.0.1:0, limits: { connections: 500 } }
-filters: { redact: { wasm: {plugin} } }
+filters: { redact: { wasm: {plugin}, config: { fields: [iban] } } }
 upstreams:
   orders: { endpoints: ['{origin}', '{nothing}'], health: { active: { path: /healthz, interval: 1s } } }
   reports: { url: '{origin}' }
@@ -72,7 +72,7 @@ const PICTURES: [(&str, &str, u32, &str, &str); 4] = [
     ("page-routes-narrow", "routes", 430, "dark", "true"),
 ];
 
-const OPEN_REPORTS: &str = "[...document.querySelectorAll('button.row')].find((button) => button.textContent === 'reports')?.click() ?? true";
+const OPEN_REPORTS: &str = "[...document.querySelectorAll('button.row')].find((button) => button.textContent.startsWith('reports ('))?.click() ?? true";
 
 #[tokio::main]
 async fn main() {

@@ -82,6 +82,21 @@ async fn page_shows_the_numbers_that_the_metrics_have() {
         "{cells:?}"
     );
     assert_eq!(row(&mut browser, "no route").await[5], "route.none");
+    browser.evaluate("document.querySelector('main button.row').click()").await;
+    let details =
+        browser.wait_for("its details", "document.querySelector('tr.details .columns')?.innerText").await;
+    assert!(
+        details.as_str().unwrap().contains("routes") && !details.as_str().unwrap().contains("[object"),
+        "{details}"
+    );
+    show(&mut browser, &gateway, "pools").await;
+    row(&mut browser, "spike").await;
+    browser.evaluate("[...document.querySelectorAll('main button.row')].find((one) => one.textContent === 'spike').click()").await;
+    let kernel = "document.querySelector('tr.details .sub')?.textContent.includes('ESTABLISHED') && document.querySelector('tr.details').innerText";
+    let details = browser.wait_for("the kernel's count", kernel).await;
+    let details = details.as_str().unwrap();
+    assert!(details.contains("the gateway counts 1") && details.contains("They agree"), "{details}");
+    assert!(details.contains("could not connect") && !details.contains("[object"), "{details}");
     assert_eq!(browser.complaints(), [""; 0]);
 }
 

@@ -251,7 +251,9 @@ fn min_idle(subject: Subject<'_>) -> Option<Found> {
         .any(|reason| subject.closed_mainly(reason).is_some());
     // A worker that starts opens its first connections anyway.
     let is_seldom = dials < CONNECTIONS_MIN.max(2 * subject.connections_needed());
-    if !settings.keep_alive || closed_by_limits || is_seldom {
+    // No connection can be kept to a server that takes none.
+    let mostly_fails = window.connect_failed > window.opened;
+    if !settings.keep_alive || closed_by_limits || is_seldom || mostly_fails {
         return None;
     }
     let (needed, saved) = kept_for(&window.awaited_dials, dials)?;

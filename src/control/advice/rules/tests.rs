@@ -217,6 +217,8 @@ fn spare_connections_are_advised_if_they_would_have_saved_most_dials() {
         ),
         |settings| settings.min_idle = 8,
     );
+    let refused = PoolWindow { opened: 0, connect_failed: 200, ..window.clone() };
+    assert_eq!(advice(&tls, &refused, &PoolSettings::default()), [], "there is nothing to keep");
     assert_eq!(kept_for(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9], 9), None, "more than there are classes for");
     let first =
         PoolWindow { awaited_dials: [1, 1, 2, 4, 4, 0, 0, 0, 0, 0, 0, 0], peak_requests: 12, ..window };

@@ -86,7 +86,7 @@ async fn page_shows_the_numbers_that_the_metrics_have() {
     let details =
         browser.wait_for("its details", "document.querySelector('tr.details .columns')?.innerText").await;
     assert!(
-        details.as_str().unwrap().contains("routes") && !details.as_str().unwrap().contains("[object"),
+        details.as_str().unwrap().contains("mean time") && !details.as_str().unwrap().contains("[object"),
         "{details}"
     );
     show(&mut browser, &gateway, "pools").await;

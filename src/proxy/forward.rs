@@ -33,9 +33,9 @@ pub(super) async fn forward_request(
     let call = exchange.call;
     let lookup = route.timeouts.connect.unwrap_or(LOOKUP_LIMIT);
     let lookup = limit.left().map_or(lookup, |left| left.min(lookup));
-    let began = exchange.log.waits();
+    exchange.log.begin_wait("resolve");
     let endpoints = route.upstream.endpoints(Some(lookup), &call.timer).await;
-    exchange.log.waited("resolve", began);
+    exchange.log.end_wait();
     let endpoints = endpoints.map_err(|error| limit.of_lookup(error))?;
     let mut request = UpstreamRequest {
         method: &exchange.request.method,

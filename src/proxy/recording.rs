@@ -43,6 +43,8 @@ pub(super) struct Recording {
     spans: Vec<Span>,
     left_out: u32,
     attempts: u32,
+    /// The wait in progress for something other than the upstream, with the time at which it began.
+    waiting: Option<(&'static str, Instant)>,
     /// The attempt that has not ended, or whose response is on its way to the client.
     pub(super) attempt: Option<Running>,
     /// The attempt beside it.
@@ -102,6 +104,7 @@ impl Recording {
             spans: Vec::new(),
             left_out: 0,
             attempts: 0,
+            waiting: None,
             attempt: None,
             rival: None,
         })
@@ -191,9 +194,23 @@ impl Recording {
         }
     }
 
+    pub(super) fn begin_wait(&mut self, name: &'static str) {
+        self.waiting = Some((name, clock::now()));
+    }
+
+    /// Ends the wait in progress, and adds its span, unless it took no time.
+    pub(super) fn end_wait(&mut self, error: Option<&'static str>) {
+        let Some((name, began)) = self.waiting.take() else { return };
+        let took = clock::since(began);
+        if !took.is_zero() {
+            self.add(SpanId::random(), self.own, (began, took), SpanKind::Wait(name), error);
+        }
+    }
+
     /// Ends what has not ended with the request.
     fn end_all(&mut self, ending: &Ending) {
         let reason = ending.error.map(Error::reason);
+        self.end_wait(reason);
         self.end_phase(reason, None);
         if let Some(running) = &mut self.attempt {
             // Its response has been sent on until now.

@@ -77,7 +77,7 @@ impl Stage {
                 }
             }
             Self::Auth(auth) => {
-                let began = exchange.log.waits();
+                exchange.log.begin_wait("auth");
                 let known = {
                     let Exchange { client, start, request, target, path, .. } = exchange;
                     let certificate = client.certificate();
@@ -93,7 +93,7 @@ impl Stage {
                     let mut credentials = Credentials { headers, target, certificate, context };
                     auth.request(&mut credentials).await
                 };
-                exchange.log.waited("auth", began);
+                exchange.log.end_wait();
                 let notes = exchange.log.notes_mut();
                 match known {
                     Ok(admitted) => {
@@ -113,9 +113,9 @@ impl Stage {
                 }
             }
             Self::RateLimits(limits) => {
-                let began = exchange.log.waits();
+                exchange.log.begin_wait("rate_limit");
                 let admitted = limits::rate(limits, exchange).await;
-                exchange.log.waited("rate_limit", began);
+                exchange.log.end_wait();
                 match admitted {
                     Ok(()) => ControlFlow::Continue(()),
                     Err(error) => ControlFlow::Break(Err(error)),

@@ -167,13 +167,17 @@ impl Trace {
         }
     }
 
-    /// Adds a wait that has ended, unless it took no time.
-    pub(super) fn waited(&mut self, name: &'static str, began: Instant) {
+    /// Begins a wait for something other than the upstream.
+    pub(super) fn begin_wait(&mut self, name: &'static str) {
         if let Some(recording) = &mut self.recording {
-            let took = clock::since(began);
-            if !took.is_zero() {
-                recording.add(SpanId::random(), recording.own, (began, took), SpanKind::Wait(name), None);
-            }
+            recording.begin_wait(name);
+        }
+    }
+
+    /// Ends the wait.
+    pub(super) fn end_wait(&mut self) {
+        if let Some(recording) = &mut self.recording {
+            recording.end_wait(None);
         }
     }
 

@@ -1,7 +1,9 @@
 //! The spans of requests.
 
 use support::serde_json::{Value, from_str};
-use support::{Certificates, Gate, Http2Client, Http2Exchange, Origin, unused_address};
+use support::{
+    Certificates, DnsFailure, DnsServer, Gate, Http2Client, Http2Exchange, Origin, unused_address, wait_until,
+};
 
 use super::receiver::Receiver;
 use super::{CALLER, TRACE, context, named, of_kind, start, to};
@@ -277,6 +279,36 @@ routes:
     // The server that decides belongs to the same trace.
     let asked = authority.requests()[0].headers.get("traceparent").unwrap().to_owned();
     assert_eq!(asked, format!("00-{}-{}-03", requests[0].trace_id, requests[0].id));
+}
+
+#[tokio::test]
+async fn wait_for_addresses_has_a_span_also_if_the_client_leaves_meanwhile() {
+    let dns = DnsServer::start().await;
+    dns.fail("api.internal", &["A", "AAAA"], DnsFailure::Silence);
+    let receiver = Receiver::http();
+    let routes = format!(
+        "dns: {{ servers: ['{}'], search: [] }}\n\
+         routes: [{{ name: up, upstream: {{ url: 'http://api.internal' }}, timeouts: {{ connect: 100ms }} }}]",
+        dns.addr()
+    );
+    let gateway = start(&receiver, "", &routes).await;
+    assert_eq!(gateway.client("web").await.get("/").await.status, 504);
+    let spans = receiver.wait_for_requests(1).await;
+    let (server, wait) = (of_kind(&spans, 2)[0], named(&spans, "resolve"));
+    assert_eq!((wait.kind, &wait.parent), (1, &server.id));
+    assert!(server.lasts(wait) && wait.ended > wait.began, "{spans:#?}");
+    drop(gateway);
+
+    let receiver = Receiver::http();
+    let gateway = start(&receiver, "", &routes.replace("100ms", "100s")).await;
+    let mut client = gateway.client("web").await;
+    client.send_raw("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    let in_flight = "gateway_requests_in_flight{route=\"up\"}";
+    wait_until("the request", async || gateway.metric(in_flight).await == Some(1.0)).await;
+    drop(client);
+    let spans = receiver.wait_for_requests(1).await;
+    let wait = named(&spans, "resolve");
+    assert_eq!((wait.attribute("error.type"), wait.is_failed), ("client_closed", true));
 }
 
 #[tokio::test]

@@ -1,15 +1,20 @@
-//! The record of a request until its last byte is sent, for the metrics and the access log.
+//! The record of a request until its last byte is sent, for the metrics, the access log and traces.
 
-use std::net::IpAddr;
+mod entry;
+mod line;
+mod progress;
+mod traced;
+
 use std::num::NonZeroU64;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header};
+use http::{HeaderValue, Method, Uri, Version};
 use tokio::time::Instant;
 
-use crate::filter::{End, FilterWork, Session};
+use self::line::{Line, NO_FIELDS, captured};
+use crate::filter::{End, Session};
 use crate::http::body::Body;
 use crate::http::error::Error;
 use crate::http::fields::Fields;
@@ -19,27 +24,14 @@ use crate::http::message::{Request, Response};
 use crate::net::clock;
 use crate::net::clock::nanos;
 use crate::net::drain::is_cut_off;
-use crate::observe::access_log::{self, AccessLog, Capture};
+use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::this_worker;
-use crate::observe::traces::TraceId;
 use crate::policy::Identity;
 use crate::proxy::client::{Client, ConnectionSettings, RequestStart};
 use crate::proxy::notes::Notes;
-use crate::proxy::recording::Ending;
 use crate::proxy::trace::Trace;
 use crate::snapshot::stage::ResolvedEdits;
 use crate::snapshot::{Route, Telemetry};
-use crate::upstream::{Endpoint, Progress, UpstreamRequest};
-
-/// The fields that are kept for no access log.
-static NO_FIELDS: Capture = Capture {
-    host: false,
-    user_agent: false,
-    referer: false,
-    request: Vec::new(),
-    response: Vec::new(),
-    claims: Vec::new(),
-};
 
 /// The record of an exchange in progress. Dropping it counts and logs the exchange; if its end was not recorded before,
 /// it was [`abandoned`].
@@ -65,31 +57,6 @@ pub(crate) struct ExchangeLog {
     notes: Option<Box<Notes>>,
     /// Present only if there is an access log, or the request is recorded for its trace.
     line: Option<Box<Line>>,
-}
-
-/// The data that only the access log and traces need.
-struct Line {
-    /// The request in its trace, if traces are on.
-    trace: Option<Trace>,
-    started: SystemTime,
-    client: Option<IpAddr>,
-    method: Method,
-    target: Uri,
-    version: Version,
-    host: Option<HeaderValue>,
-    user_agent: Option<HeaderValue>,
-    referer: Option<HeaderValue>,
-    /// The fields that the log has chosen.
-    request_headers: Vec<Option<HeaderValue>>,
-    response_headers: Vec<Option<HeaderValue>>,
-    endpoint: Option<Arc<str>>,
-    reused: Option<bool>,
-    attempts: u32,
-    attempt_began: Option<Instant>,
-    dial_began: Option<Instant>,
-    acquire: Option<Duration>,
-    connect: Option<Duration>,
-    first_byte: Option<Duration>,
 }
 
 impl ExchangeLog {
@@ -188,32 +155,6 @@ impl ExchangeLog {
     /// Returns the notes of policies for one of them to add to.
     pub(crate) fn notes_mut(&mut self) -> &mut Notes {
         self.notes.get_or_insert_default()
-    }
-
-    /// Returns the trace of the request, if it is known.
-    pub(crate) fn trace_id(&self) -> Option<TraceId> {
-        self.line.as_ref()?.trace.as_ref().map(Trace::trace_id)
-    }
-
-    /// Returns true if the request is recorded for its trace.
-    pub(crate) fn is_recorded(&self) -> bool {
-        self.line.as_ref().and_then(|line| line.trace.as_ref()).is_some_and(Trace::is_recorded)
-    }
-
-    fn trace_mut(&mut self) -> Option<&mut Trace> {
-        self.line.as_mut()?.trace.as_mut()
-    }
-
-    /// Returns the beginning of a wait that may be recorded.
-    pub(crate) fn waits(&self) -> Option<Instant> {
-        self.is_recorded().then(clock::now)
-    }
-
-    /// Records a wait that has ended.
-    pub(crate) fn waited(&mut self, name: &'static str, began: Option<Instant>) {
-        if let (Some(trace), Some(began)) = (self.trace_mut(), began) {
-            trace.waited(name, began);
-        }
     }
 
     /// Records that the head of the upstream's response has arrived.
@@ -362,45 +303,8 @@ impl ExchangeLog {
         self.took = Some(NonZeroU64::new(nanos(clock::since(self.began))).unwrap_or(NonZeroU64::MIN));
     }
 
-    /// Hands the record of the request to the exporter of its traces, if it is one to keep.
-    #[cold]
-    fn record(
-        &self,
-        mut trace: Trace,
-        took: Duration,
-        grpc_status: Option<grpc::Status>,
-        filters: Option<&Session>,
-    ) {
-        let Some(traces) = self.telemetry.traces.as_ref().filter(|_| trace.is_recorded()) else { return };
-        for FilterWork { name, is_response, began, took } in
-            filters.map(Session::take_work).unwrap_or_default()
-        {
-            trace.filtered(name, is_response, began, took);
-        }
-        if let Some(trace_id) = trace.sampled() {
-            let stats = self.route.as_ref().map_or(&self.telemetry.unrouted, |route| &route.stats);
-            stats.exemplify(took, trace_id);
-        }
-        let record = trace.end(Ending {
-            took,
-            status: self.status,
-            grpc_status: grpc_status.map(grpc::Status::number),
-            error: self.error,
-            is_failed: self.is_failed(grpc_status),
-            listener: self.settings.listener_settings.name.clone(),
-            route: self.route.as_ref().map(|route| route.name.clone()),
-            path_pattern: self.route.as_ref().and_then(|route| route.path_pattern.clone()),
-            received: self.received,
-            sent: self.sent,
-            request_id: self.request_id().cloned(),
-        });
-        if let Some(record) = record {
-            traces.record(record);
-        }
-    }
-
     /// Returns true if the request failed for a reason that lies behind the gateway or in it, and not with the client.
-    fn is_failed(&self, grpc_status: Option<grpc::Status>) -> bool {
+    pub(super) fn is_failed(&self, grpc_status: Option<grpc::Status>) -> bool {
         let broke = || self.status < 400 && self.error.is_some_and(|error| !error.is_client_side());
         self.status >= 500 || broke() || grpc_status.is_some_and(grpc::Status::is_server_error)
     }
@@ -424,144 +328,9 @@ impl ExchangeLog {
     }
 }
 
-impl Progress for ExchangeLog {
-    fn attempt(&mut self, endpoint: &Endpoint, request: &mut UpstreamRequest<'_>) {
-        if let Some(filters) = &self.filters {
-            filters.exchange.set_upstream(endpoint.url(), endpoint.address());
-        }
-        if let Some(line) = &mut self.line {
-            line.endpoint = Some(endpoint.url().into());
-            line.attempts += 1;
-            line.attempt_began = Some(clock::now());
-            if let Some(trace) = &mut line.trace {
-                trace.attempt(endpoint, request);
-            }
-        }
-    }
-
-    fn reused(&mut self) {
-        if let Some(line) = &mut self.line {
-            line.reused = Some(true);
-            line.acquire = line.attempt_began.map(clock::since);
-            if let Some(trace) = &mut line.trace {
-                trace.reused();
-            }
-        }
-    }
-
-    fn dialling(&mut self) {
-        if let Some(line) = &mut self.line {
-            line.reused = Some(false);
-            line.acquire = line.attempt_began.map(clock::since);
-            line.dial_began = Some(clock::now());
-            if let Some(trace) = &mut line.trace {
-                trace.dialling();
-            }
-        }
-    }
-
-    fn connected(&mut self, secured_from: Option<Instant>) {
-        if let Some(line) = &mut self.line {
-            line.connect = line.dial_began.map(clock::since);
-            if let Some(trace) = &mut line.trace {
-                trace.connected(secured_from);
-            }
-        }
-    }
-
-    fn moved(&mut self, endpoint: &Endpoint, is_reused: bool) {
-        if let Some(filters) = &self.filters {
-            filters.exchange.set_upstream(endpoint.url(), endpoint.address());
-        }
-        if let Some(line) = &mut self.line {
-            line.reused = Some(is_reused);
-            line.acquire = line.acquire.or(line.attempt_began.map(clock::since));
-            line.connect = line.dial_began.map(clock::since);
-            if let Some(trace) = &mut line.trace {
-                trace.moved(endpoint, is_reused);
-            }
-        }
-    }
-
-    fn hedged(&mut self, endpoint: &Endpoint, request: &mut UpstreamRequest<'_>) {
-        if let Some(line) = &mut self.line {
-            line.attempts += 1;
-            if let Some(trace) = &mut line.trace {
-                trace.hedged(endpoint, request);
-            }
-        }
-    }
-
-    fn overtaken(&mut self, endpoint: &Endpoint, is_reused: bool) {
-        if let Some(filters) = &self.filters {
-            filters.exchange.set_upstream(endpoint.url(), endpoint.address());
-        }
-        if let Some(line) = &mut self.line {
-            line.endpoint = Some(endpoint.url().into());
-            line.reused = Some(is_reused);
-            // These are times of the other attempt.
-            (line.acquire, line.connect) = (None, None);
-            if let Some(trace) = &mut line.trace {
-                trace.overtaken(is_reused);
-            }
-        }
-    }
-
-    fn attempted(&mut self, outcome: Result<StatusCode, Error>) {
-        if let Some(trace) = self.trace_mut() {
-            trace.attempted(outcome);
-        }
-    }
-}
-
 /// Returns the error of an exchange that was dropped before its end: its worker stops, or its client went away.
 pub(crate) fn abandoned() -> Error {
     if is_cut_off() { Error::ShuttingDown } else { Error::ClientClosed }
-}
-
-impl Line {
-    fn new(
-        capture: &Capture,
-        client: Option<IpAddr>,
-        method: Method,
-        target: Uri,
-        version: Version,
-        headers: &Fields,
-    ) -> Self {
-        let field = |name: HeaderName| headers.get(name).cloned();
-        Self {
-            trace: None,
-            started: SystemTime::now(),
-            client,
-            method,
-            host: capture.host.then(|| host_of(&target, headers)).flatten(),
-            target,
-            version,
-            user_agent: capture.user_agent.then(|| field(header::USER_AGENT)).flatten(),
-            referer: capture.referer.then(|| field(header::REFERER)).flatten(),
-            request_headers: captured(&capture.request, headers),
-            response_headers: Vec::new(),
-            endpoint: None,
-            reused: None,
-            attempts: 0,
-            attempt_began: None,
-            dial_began: None,
-            acquire: None,
-            connect: None,
-            first_byte: None,
-        }
-    }
-}
-
-/// Returns the values of the fields of these names, each of which is one list if it has several lines.
-fn captured(names: &[HeaderName], headers: &Fields) -> Vec<Option<HeaderValue>> {
-    names.iter().map(|name| headers.joined(name)).collect()
-}
-
-/// Returns the host as the client named it: HTTP/2 and absolute targets have it in the target.
-fn host_of(target: &Uri, headers: &Fields) -> Option<HeaderValue> {
-    let authority = target.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
-    authority.or_else(|| headers.get(header::HOST).cloned())
 }
 
 impl Drop for ExchangeLog {
@@ -597,45 +366,7 @@ impl Drop for ExchangeLog {
                 error: reason,
             });
         }
-        if let (Some(line), Some(log)) = (&self.line, &self.telemetry.access_log) {
-            let target = line.target.path_and_query().map_or("-", |target| target.as_str());
-            let identity = self.identity();
-            let chosen = log.capture().claims.iter();
-            let claims: Vec<_> =
-                chosen.map(|claim| identity.and_then(|identity| identity.text(claim))).collect();
-            log.write(&access_log::Entry {
-                started: line.started,
-                client: line.client,
-                listener: &self.settings.listener_settings.name,
-                method: line.method.as_str(),
-                target: target.as_bytes(),
-                version: line.version,
-                host: line.host.as_ref().map(HeaderValue::as_bytes),
-                status: logged_status,
-                grpc_status: grpc_status.map(grpc::Status::number),
-                route: self.route.as_ref().map(|route| &*route.name),
-                endpoint: line.endpoint.as_deref(),
-                reused: line.reused,
-                attempts: line.attempts,
-                request_bytes: self.received,
-                response_bytes: self.sent,
-                acquire: line.acquire,
-                connect: line.connect,
-                first_byte: line.first_byte,
-                total,
-                error: reason,
-                user_agent: line.user_agent.as_ref().map(HeaderValue::as_bytes),
-                referer: line.referer.as_ref().map(HeaderValue::as_bytes),
-                auth: identity.map(|identity| &*identity.way),
-                identity: identity.map(|identity| &*identity.subject),
-                request_id: self.request_id().map(HeaderValue::as_bytes),
-                trace_id: line.trace.as_ref().map(Trace::trace_id),
-                span_id: line.trace.as_ref().and_then(|trace| trace.span_id(self.is_failed(grpc_status))),
-                request_headers: &line.request_headers,
-                response_headers: &line.response_headers,
-                claims: &claims,
-            });
-        }
+        self.write_line(logged_status, grpc_status, total);
         if let Some(trace) = self.line.as_mut().and_then(|line| line.trace.take()) {
             self.record(trace, total, grpc_status, filters.as_deref());
         }

@@ -9,6 +9,7 @@ mod adaptive;
 mod commands;
 pub(in crate::upstream) mod concurrency;
 mod connection;
+mod counting;
 mod counts;
 mod habit;
 pub(crate) mod idle;
@@ -17,6 +18,7 @@ mod lending;
 mod limits;
 mod place;
 pub(crate) mod queue;
+mod report;
 pub(in crate::upstream) mod seats;
 pub(in crate::upstream) mod shared;
 mod sharing;
@@ -41,7 +43,7 @@ use crate::config::{PoolSettings, UpstreamProtocol};
 use crate::http::error::Error;
 use crate::net::clock;
 use crate::net::timer::{Timer, deadline, earlier};
-use crate::observe::metrics::{PoolReport, Sharded, this_worker};
+use crate::observe::metrics::{Sharded, this_worker};
 use crate::upstream::close_reason::CloseReason;
 pub(crate) use crate::upstream::pool::commands::{PoolCommands, WorkerChannels, worker_channel};
 use crate::upstream::pool::concurrency::Concurrency;
@@ -211,20 +213,6 @@ impl Pool {
         let acquired = self.wait(place, timer, wanted, bounds).await;
         self.count_queued(clock::since(began), !matches!(acquired, Ok(Acquired::New(_))));
         acquired
-    }
-
-    /// Counts the time of a request in a queue. The wait of one that dials next has not ended.
-    fn count_queued(&self, waited: Duration, is_over: bool) {
-        let micros = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
-        self.count(|counts| counts.wait_micros.add(micros));
-        if is_over {
-            self.count_wait(waited);
-        }
-    }
-
-    /// Counts a request that waited this long before it had a connection, or none.
-    pub(in crate::upstream) fn count_wait(&self, waited: Duration) {
-        self.count(|counts| counts.add_wait(waited));
     }
 
     /// Notes the number of requests at the endpoint, of which one has found no idle connection.
@@ -437,25 +425,6 @@ impl Pool {
         Slot::awaited(self.clone())
     }
 
-    fn count(&self, count: impl FnOnce(&Counts)) {
-        if let Some(counts) = self.counts.mine() {
-            count(counts);
-        }
-    }
-
-    fn count_reused(&self) {
-        self.count(|counts| {
-            counts.acquired.add(1);
-            counts.reused.add(1);
-        });
-    }
-
-    fn count_idle(&self, change: i64) {
-        self.count(|counts| {
-            counts.idle.fetch_add(change, SeqCst);
-        });
-    }
-
     /// Returns true if this worker has idle connections.
     fn has_idle(&self, worker: usize) -> bool {
         self.counts.of(worker).is_some_and(|counts| counts.idle.load(SeqCst) > 0)
@@ -467,36 +436,6 @@ impl Pool {
         usize::try_from(idle).unwrap_or(0)
     }
 
-    /// Returns the current numbers, without the names that only the owner of the pool knows.
-    pub(crate) fn report(&self) -> PoolReport {
-        let (open, connecting, pending, idle_shared, streams, at_limit) = {
-            let queue = self.lock();
-            let streams: usize = queue.shared.iter().map(|leases| leases.count()).sum();
-            let at_limit = queue.at_limit.total();
-            (queue.open, queue.connecting, queue.waiting(), queue.idle_shared(), streams, at_limit)
-        };
-        let idle = self.idle() + idle_shared;
-        PoolReport {
-            number: self.number,
-            idle: idle as u64,
-            active: open.saturating_sub(connecting).saturating_sub(idle) as u64,
-            connecting: connecting as u64,
-            pending: (pending + self.concurrency.waiting()) as u64,
-            streams: streams as u64,
-            requests: self.load() as u64,
-            peak_requests: self.peak.load(Relaxed).max(self.load()) as u64,
-            requests_per_connection: self.requests_per_connection() as u64,
-            max_connections_reached: at_limit,
-            max_concurrent_reached: self.concurrency.at_limit(),
-            max_concurrent: self.max_concurrent().map(|limit| limit as u64),
-            learned_idle_timeout: self.habit.limit(),
-            learned_from: self.habit.closes(),
-            draining: self.is_retired(),
-            max_connections: self.settings().max_connections as u64,
-            ..counts::sum(&self.counts)
-        }
-    }
-
     /// Takes the age at which the server has closed an idle connection.
     fn learn_idle_timeout(&self, age: Duration) {
         if let Some(age) = self.habit.observe(age) {
@@ -506,34 +445,6 @@ impl Pool {
                 "the server closes idle connections after {age:?}; the pool does so after {limit:?}"
             );
         }
-    }
-
-    /// Counts a retry that the upstream's budget did not permit.
-    pub(crate) fn count_over_budget(&self) {
-        self.count(|counts| counts.over_budget.add(1));
-    }
-
-    /// Counts a second attempt at this endpoint, beside a slow one at another.
-    pub(crate) fn count_hedge(&self) {
-        self.count(|counts| counts.hedged.add(1));
-    }
-
-    /// Counts a second attempt that responded first.
-    pub(crate) fn count_hedge_won(&self) {
-        self.count(|counts| counts.hedges_won.add(1));
-    }
-
-    /// Counts a retry after an attempt at this endpoint.
-    pub(crate) fn count_retry(&self) {
-        self.count(|counts| counts.retried.add(1));
-    }
-
-    fn count_handshake(&self, resumed: bool, awaited: bool) {
-        self.count(|counts| {
-            counts.tls_handshakes.add(1);
-            counts.tls_resumed.add(u64::from(resumed));
-            counts.tls_awaited.add(u64::from(awaited));
-        });
     }
 }
 

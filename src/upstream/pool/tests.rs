@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::net::stream::Stream;
+use crate::observe::metrics::PoolReport;
 use crate::observe::metrics::enter_worker;
 use crate::upstream::pool::connection::{Age, ConnectionState};
 use crate::upstream::transport::Exclusive;

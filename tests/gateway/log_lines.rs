@@ -279,6 +279,20 @@ routes: [{ respond: {} }]",
 }
 
 #[tokio::test]
+async fn configuration_that_is_moved_away_before_its_successor_is_written_is_no_error() {
+    let config = |body: &str| format!("{BASE}routes: [{{ respond: {{ body: {body} }} }}]\n");
+    let gateway = gateway(config("first")).arg("--log").arg("debug").start().await;
+    let file = gateway.folder().join("gateway.yaml");
+    std::fs::rename(&file, gateway.folder().join("gateway.yaml.old")).unwrap();
+    gateway.wait_for_log("about to be renewed").await;
+    std::fs::write(&file, config("second")).unwrap();
+    gateway.wait_for_log("configuration reloaded").await;
+    assert_eq!(gateway.client("web").await.get("/").await.body, b"second");
+    assert_eq!(problems(&gateway), Vec::<String>::new());
+    assert_eq!(gateway.metric("gateway_config_reloads_refused_total").await, Some(0.0));
+}
+
+#[tokio::test]
 async fn signal_that_a_wrapper_repeats_does_not_cut_the_drain_short() {
     let gate = support::Gate::new();
     let at_gate = gate.clone();

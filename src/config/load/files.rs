@@ -141,6 +141,11 @@ impl FileMark {
             Err(error) => State::Unreadable(error.kind()),
         })
     }
+
+    /// Returns true if there was nothing at the path.
+    pub(crate) fn is_missing(self) -> bool {
+        self.0 == State::Unreadable(io::ErrorKind::NotFound)
+    }
 }
 
 impl Fingerprint {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use crate::config::load::files::{Files, Fingerprint};
+use crate::config::load::files::{FileMark, Files, Fingerprint};
 use crate::control::blocking::BlockingThread;
 use crate::control::providers::file::watch::BackgroundWatcher;
 use crate::control::providers::update::{Reason, Refused, Requests, Update};
@@ -16,8 +16,8 @@ use crate::control::providers::update::{Reason, Refused, Requests, Update};
 /// The delay before retrying a reload that failed for a reason outside of the files.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// The time for which named files may be inconsistent before an error is logged: a renewal of a certificate writes it
-/// and its key one after the other, or removes both first.
+/// The time for which files may be missing or inconsistent before an error is logged: a renewal of a certificate writes it
+/// and its key one after the other, or removes both first, and some programs move a file away before they write its successor.
 const RENEWAL: Duration = Duration::from_secs(2);
 
 /// The maximum time of a renewal while files keep changing.
@@ -83,7 +83,7 @@ impl FileProvider {
         self.watcher.is_writing()
     }
 
-    /// Takes note of an outcome. A refusal is not final while named files may be half renewed.
+    /// Takes note of an outcome. A refusal is not final while files may be half renewed.
     pub(super) fn report(&mut self, reason: Reason, outcome: Result<&Fingerprint, &Refused>) -> bool {
         let mut is_final = true;
         self.retry_at = match outcome {
@@ -91,7 +91,7 @@ impl FileProvider {
             Err(refused) if refused.errors.is_transient() => Some(Instant::now() + RETRY_AFTER),
             Err(refused) if self.may_be_renewal(reason, refused) => {
                 tracing::debug!(
-                    "files that the configuration names may be about to be renewed: waiting for the rest"
+                    "files of the configuration may be about to be renewed: waiting for the rest"
                 );
                 is_final = false;
                 Some(Instant::now() + RENEWAL)
@@ -111,11 +111,12 @@ impl FileProvider {
         is_final
     }
 
-    /// Returns true if only files that the configuration names have changed, and only recently: the error may be that
-    /// they are half renewed.
+    /// Returns true if only files that the configuration names have changed, or its own file is gone, and only recently: the error may be
+    /// that they are half renewed.
     fn may_be_renewal(&mut self, reason: Reason, refused: &Refused) -> bool {
         let mark = refused.files.as_ref().and_then(|files| files.mark(&self.file));
-        if reason != Reason::Changed || mark != self.active.mark(&self.file) {
+        let may_come_back = mark == self.active.mark(&self.file) || mark.is_some_and(FileMark::is_missing);
+        if reason != Reason::Changed || !may_come_back {
             return false;
         }
         self.renewing_since.get_or_insert_with(Instant::now).elapsed() < RENEWAL_MAX

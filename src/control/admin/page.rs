@@ -23,7 +23,7 @@ const SVG: &str = "image/svg+xml";
 /// Declares files by their names in `page/`.
 macro_rules! files {
     ($($type:ident $name:literal,)*) => {
-        &[$(File {
+        [$(File {
             path: concat!("/page/", $name),
             content_type: $type,
             content: include_str!(concat!("page/", $name)),
@@ -31,8 +31,11 @@ macro_rules! files {
     };
 }
 
-const FILES: &[File] = files! {
-    HTML "index.html",
+/// The page itself.
+const INDEX: [File; 1] = files! { HTML "index.html", };
+
+/// The files that it loads.
+static FILES: [File; 12] = files! {
     CSS "style.css",
     SVG "icon.svg",
     SCRIPT "main.js",
@@ -62,9 +65,14 @@ const FIELDS: [(HeaderName, &str); 4] = [
     (REFERRER_POLICY, "no-referrer"),
 ];
 
-/// Returns the file at a path.
+/// Returns the page itself.
+pub(super) fn index() -> Answer {
+    let [index] = &INDEX;
+    index.answer()
+}
+
+/// Returns the file at a path that the page loads.
 pub(super) fn find(path: &str) -> Option<&'static File> {
-    let path = if path == PATH { "/page/index.html" } else { path };
     FILES.iter().find(|file| file.path == path)
 }
 
@@ -81,7 +89,7 @@ mod tests {
 
     #[test]
     fn page_is_made_of_its_own_files() {
-        for file in FILES {
+        for file in FILES.iter().chain(&INDEX) {
             let imports = file.content.split("from \"./").skip(1).filter_map(|rest| rest.split('"').next());
             imports
                 .for_each(|name| assert!(find(&format!("/page/{name}")).is_some(), "{}: {name}", file.path));
@@ -90,7 +98,7 @@ mod tests {
             let urls = file.content.matches("//").count() - file.content.matches("// ").count();
             assert!(urls == file.content.matches("http://www.w3.org/2000/svg").count(), "{}", file.path);
         }
-        let index = find(PATH).unwrap().content;
+        let index = INDEX[0].content;
         assert!(!index.contains("<style") && !index.contains("style=") && !index.contains("onclick"));
         for part in index.split('"').filter(|part| part.starts_with("/page/")) {
             assert!(find(part).is_some(), "{part}");

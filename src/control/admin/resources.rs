@@ -215,7 +215,8 @@ fn not_allowed(resource: &Resource) -> Box<Problem> {
 
 fn get<B>(state: &AdminState, get: Get, request: &Request<B>) -> Result<Answer, Box<Problem>> {
     Ok(match get {
-        Get::Page | Get::Index => Answer::ok(TEXT, format!("{}\n\n{}", state.reports.sentence(), index())),
+        Get::Page => page::index(),
+        Get::Index => Answer::ok(TEXT, format!("{}\n\n{}", state.reports.sentence(), index())),
         Get::OpenApi => Answer::ok(JSON, state.reports.openapi()),
         Get::Live => Answer::ok(TEXT, "live\n".to_owned()),
         Get::Ready => ready(state),

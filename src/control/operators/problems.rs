@@ -7,13 +7,11 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Operators;
+use crate::net::tls::EXPIRES_SOON;
 use crate::observe::metrics::PoolReport;
 
 /// The problems that are listed; more are a number.
 const SHOWN_MAX: usize = 50;
-
-/// The time before the end of a certificate from which it is a problem; `gateway check` warns of it from the same time on.
-const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
 
 /// Something that an operator may have to act on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -48,7 +46,7 @@ impl Operators {
             let text = "the store does not respond; `on_error` decides about its limits".to_owned();
             Concern { severity: Severity::Error, about: "store", name: store.store, text }
         }));
-        problems.extend(self.expiring(SystemTime::now()));
+        problems.extend(self.expiring(&pools, SystemTime::now()));
         problems.sort_by_key(|problem| problem.severity);
         let more = problems.len().saturating_sub(SHOWN_MAX);
         if more > 0 {
@@ -59,7 +57,7 @@ impl Operators {
     }
 
     /// Returns the certificates that will not be valid for long, of listeners and of the servers of upstreams.
-    fn expiring(&self, now: SystemTime) -> Vec<Concern> {
+    fn expiring(&self, pools: &[PoolReport], now: SystemTime) -> Vec<Concern> {
         let snapshot = &self.status.generation().snapshot;
         let listeners = snapshot.listeners.iter().flat_map(|listener| {
             let certificates = listener.tls.iter().flat_map(|tls| tls.certificates.iter());
@@ -71,9 +69,13 @@ impl Operators {
                 )
             })
         });
-        let servers = snapshot.pools().into_iter().filter_map(|pool| {
+        let servers = pools.iter().filter_map(|pool| {
             let not_after = UNIX_EPOCH + Duration::from_secs(pool.certificate_expires?);
-            Some((pool.pool, format!("the certificate of the server at {}", pool.endpoint), not_after))
+            Some((
+                pool.pool.clone(),
+                format!("the certificate of the server at {}", pool.endpoint),
+                not_after,
+            ))
         });
         let all: BTreeSet<_> = listeners.chain(servers).collect();
         all.into_iter()
@@ -108,7 +110,7 @@ fn expiry(name: String, subject: &str, not_after: SystemTime, now: SystemTime) -
     let date = httpdate::fmt_http_date(not_after);
     let (severity, text) = match not_after.duration_since(now) {
         Err(_) => (Severity::Error, format!("{subject} has expired on {date}")),
-        Ok(left) if left < SOON => (Severity::Warning, format!("{subject} expires on {date}")),
+        Ok(left) if left < EXPIRES_SOON => (Severity::Warning, format!("{subject} expires on {date}")),
         Ok(_) => return None,
     };
     Some(Concern { severity, about: "certificate", name, text })

@@ -54,7 +54,7 @@ pub(crate) struct ErrorReport {
     column: Option<usize>,
     message: String,
     /// The advice, if there is one.
-    help: Option<String>,
+    suggestion: Option<String>,
 }
 
 impl ErrorReport {
@@ -69,7 +69,7 @@ impl ErrorReport {
                 line: position.map(|position| position.line),
                 column: position.map(|position| position.column),
                 message: error.message().to_owned(),
-                help: error.advice().map(str::to_owned),
+                suggestion: error.advice().map(str::to_owned),
             }
         });
         reports.collect()
@@ -122,7 +122,7 @@ mod tests {
                 line: None,
                 column: None,
                 message: message.into(),
-                help: None,
+                suggestion: None,
             }],
         };
         for _ in 0..3 {

@@ -9,6 +9,9 @@ use webpki::EndEntityCert;
 use super::{der, pem};
 use crate::config::load::files::Files;
 
+/// The time before the end of a certificate from which operators are told of it.
+pub(crate) const EXPIRES_SOON: Duration = Duration::from_secs(14 * 24 * 3600);
+
 /// The first and the last second in which a block of a PEM file is valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Dates {

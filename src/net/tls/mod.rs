@@ -24,7 +24,7 @@ use std::sync::{Arc, LazyLock};
 pub(crate) use client::{ClientTls, client_config, server_name, with_own_sessions};
 pub(crate) use client_certificate::{CertificateNames, ClientCertificate};
 pub(crate) use dates::{
-    Dates, LeafCertificate, certificate_dates, expiry, leaf_certificate, revocation_list_dates,
+    Dates, EXPIRES_SOON, LeafCertificate, certificate_dates, expiry, leaf_certificate, revocation_list_dates,
 };
 pub(crate) use der::AltName;
 pub(crate) use error::TlsError;

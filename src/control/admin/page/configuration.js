@@ -15,8 +15,8 @@ function changes(reload) {
 }
 
 function errors(list) {
-  return list.map(({ file, line, column, message, help }) => h("p", {},
-    h("code", {}, [file, line, column].filter((part) => part !== null).join(":")), " ", message, help ? h("span", { className: "sub" }, ` — ${help}`) : ""));
+  return list.map(({ file, line, column, message, suggestion }) => h("p", {},
+    h("code", {}, [file, line, column].filter((part) => part !== null).join(":")), " ", message, suggestion ? h("span", { className: "sub" }, ` — ${suggestion}`) : ""));
 }
 
 export function configuration(ask) {

@@ -1,17 +1,14 @@
 //! Certificates and revocation lists whose dates are wrong, or will be soon.
 
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use crate::config::load::files::Files;
 use crate::config::{
     CertificateFiles, Code, Config, ConfigWarning, Loaded, Segment, Upstream, UpstreamChoice,
 };
-use crate::net::tls::{self, Dates};
+use crate::net::tls::{self, Dates, EXPIRES_SOON};
 use crate::path;
-
-/// The time before the end of a certificate from which it is warned of.
-const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
 
 /// The use of a file, which decides what follows from its dates.
 #[derive(Clone, Copy)]
@@ -87,7 +84,7 @@ fn code_of(dates: &Dates, now: SystemTime) -> Option<Code> {
         Some(Code::CertificateExpired)
     } else if dates.not_before > now {
         Some(Code::CertificateNotYetValid)
-    } else if dates.not_after.duration_since(now).is_ok_and(|left| left < SOON) {
+    } else if dates.not_after.duration_since(now).is_ok_and(|left| left < EXPIRES_SOON) {
         Some(Code::CertificateExpires)
     } else {
         None
@@ -170,6 +167,8 @@ fn upstreams(config: &Config) -> Vec<(Vec<Segment>, &Upstream)> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

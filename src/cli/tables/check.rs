@@ -19,16 +19,17 @@ const LOOKS: usize = 3;
 /// The time between two looks.
 const PAUSE: Duration = Duration::from_millis(300);
 
-const COLUMNS: [Column; 9] = [
+const COLUMNS: [Column; 10] = [
     Column::Name("ADDRESS"),
     Column::Number("ESTAB"),
     Column::Number("SYN"),
-    Column::Number("CLOSING"),
+    Column::Number("CLOSE_WAIT"),
+    Column::Number("TIME_WAIT"),
     Column::Number("IDLE"),
     Column::Number("USED"),
     Column::Number("DIAL"),
     Column::Name("AGREES"),
-    Column::Text("TIME_WAIT POOLS"),
+    Column::Text("POOLS"),
 ];
 
 /// Compares, prints the counts, and returns 1 if they differ at each look.
@@ -85,11 +86,12 @@ fn row(address: &Address) -> Row {
             kernel.established.to_string(),
             kernel.connecting.to_string(),
             kernel.close_wait.to_string(),
+            kernel.time_wait.to_string(),
             gateway.idle.to_string(),
             gateway.active.to_string(),
             gateway.connecting.to_string(),
             if address.agrees { "yes" } else { "NO" }.to_owned(),
-            format!("{:<9} {}", kernel.time_wait, address.pools.join(", ")),
+            address.pools.join(", "),
         ],
     }
 }

@@ -94,7 +94,7 @@ pub(crate) fn emphasis(pool: &Pool) -> Emphasis {
 }
 
 /// Returns what is to say about a pool, if anything is.
-pub(crate) fn state(pool: &Pool) -> String {
+fn state(pool: &Pool) -> String {
     let limited = pool.recent.as_ref().map_or(0.0, PoolRecent::limited);
     match () {
         () if pool.draining => "draining".to_owned(),
@@ -108,26 +108,28 @@ pub(crate) fn state(pool: &Pool) -> String {
 }
 
 /// Returns the address of a pool's connections, or its endpoint before the name is resolved.
-pub(crate) fn place(pool: &Pool) -> &str {
+fn place(pool: &Pool) -> &str {
     if pool.address.is_empty() { &pool.endpoint } else { &pool.address }
 }
 
 fn row(pool: &Pool) -> Row {
+    Row { emphasis: emphasis(pool), cells: cells(pool) }
+}
+
+/// Returns the cells of a pool in a table.
+pub(crate) fn cells(pool: &Pool) -> Vec<String> {
     let recent = pool.recent.clone().unwrap_or_default();
-    Row {
-        emphasis: emphasis(pool),
-        cells: vec![
-            pool.pool.clone(),
-            place(pool).to_owned(),
-            format!("{}/{}", pool.active + pool.connecting, pool.max_connections),
-            pool.idle.to_string(),
-            pool.pending.to_string(),
-            rate(recent.rate),
-            share(recent.reuse_share),
-            time(recent.acquire_p99_seconds),
-            state(pool),
-        ],
-    }
+    vec![
+        pool.pool.clone(),
+        place(pool).to_owned(),
+        format!("{}/{}", pool.active + pool.connecting, pool.max_connections),
+        pool.idle.to_string(),
+        pool.pending.to_string(),
+        rate(recent.rate),
+        share(recent.reuse_share),
+        time(recent.acquire_p99_seconds),
+        state(pool),
+    ]
 }
 
 #[cfg(test)]

@@ -77,19 +77,22 @@ pub(crate) fn emphasis(route: &Route) -> Emphasis {
 }
 
 fn row(route: &Route, now: f64) -> Row {
-    Row {
-        emphasis: emphasis(route),
-        cells: vec![
-            route.name.clone(),
-            route.matches.clone(),
-            rate(route.recent.rate),
-            share(route.recent.error_share),
-            time(route.recent.p50_seconds),
-            time(route.recent.p99_seconds),
-            route.in_flight.to_string(),
-            ago(route.last_used.map(|used| now - used)),
-        ],
-    }
+    let mut cells = cells(route);
+    cells.push(ago(route.last_used.map(|used| now - used)));
+    Row { emphasis: emphasis(route), cells }
+}
+
+/// Returns the cells that every table of routes begins with.
+pub(crate) fn cells(route: &Route) -> Vec<String> {
+    vec![
+        route.name.clone(),
+        route.matches.clone(),
+        rate(route.recent.rate),
+        share(route.recent.error_share),
+        time(route.recent.p50_seconds),
+        time(route.recent.p99_seconds),
+        route.in_flight.to_string(),
+    ]
 }
 
 #[cfg(test)]

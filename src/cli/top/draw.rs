@@ -136,32 +136,11 @@ fn emphasized(cells: Vec<String>, emphasis: Emphasis) -> Row<'static> {
 }
 
 fn route_row(route: &Route) -> Row<'static> {
-    let cells = vec![
-        route.name.clone(),
-        route.matches.clone(),
-        rate(route.recent.rate),
-        share(route.recent.error_share),
-        time(route.recent.p50_seconds),
-        time(route.recent.p99_seconds),
-        route.in_flight.to_string(),
-    ];
-    emphasized(cells, routes::emphasis(route))
+    emphasized(routes::cells(route), routes::emphasis(route))
 }
 
 fn pool_row(pool: &Pool) -> Row<'static> {
-    let recent = pool.recent.clone().unwrap_or_default();
-    let cells = vec![
-        pool.pool.clone(),
-        pools::place(pool).to_owned(),
-        format!("{}/{}", pool.active + pool.connecting, pool.max_connections),
-        pool.idle.to_string(),
-        pool.pending.to_string(),
-        rate(recent.rate),
-        share(recent.reuse_share),
-        time(recent.acquire_p99_seconds),
-        pools::state(pool),
-    ];
-    emphasized(cells, pools::emphasis(pool))
+    emphasized(pools::cells(pool), pools::emphasis(pool))
 }
 
 fn help(view: &View) -> String {

@@ -81,13 +81,8 @@ impl TextFile {
 
     /// Returns line, column and excerpt of a range, which is cut at the end of its first line.
     pub(crate) fn locate(&self, span: &Range<usize>) -> Excerpt {
-        #[cfg(test)]
-        self.located.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let start = self.text.floor_char_boundary(span.start);
-        let line = self.line(start);
-        let line_start = self.lines().get(line - 1).copied().unwrap_or_default();
-        let text = self.text.get(line_start..).unwrap_or_default();
-        let text = without_password(text.split(['\n', '\r']).next().unwrap_or_default());
+        let (line, line_start, start, text) = self.first_line(span);
+        let text = without_password(text);
         let (before, rest) = text.split_at(text.floor_char_boundary((start - line_start).min(text.len())));
         let column = before.chars().count() + 1;
         let skipped = column.saturating_sub(EXCERPT_MAX + 1);
@@ -109,13 +104,7 @@ impl TextFile {
 
     /// Returns the position of a range, which is cut at the end of its first line and is at least one character long.
     pub(crate) fn position(&self, span: &Range<usize>) -> Position {
-        #[cfg(test)]
-        self.located.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let start = self.text.floor_char_boundary(span.start);
-        let line = self.line(start);
-        let line_start = self.lines().get(line - 1).copied().unwrap_or_default();
-        let text = self.text.get(line_start..).unwrap_or_default();
-        let text = text.split(['\n', '\r']).next().unwrap_or_default();
+        let (line, line_start, start, text) = self.first_line(span);
         let (before, rest) = text.split_at((start - line_start).min(text.len()));
         let end = rest.floor_char_boundary(span.end.saturating_sub(start).min(rest.len()));
         let marked = rest.get(..end).unwrap_or_default().trim_end();
@@ -128,6 +117,17 @@ impl TextFile {
             utf16_column,
             utf16_end_column: utf16_column + utf16(marked).max(1),
         }
+    }
+
+    /// Returns the line in which a range begins: its number, its first byte, the first byte of the range, and the line's text.
+    fn first_line(&self, span: &Range<usize>) -> (usize, usize, usize, &str) {
+        #[cfg(test)]
+        self.located.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let start = self.text.floor_char_boundary(span.start);
+        let line = self.line(start);
+        let line_start = self.lines().get(line - 1).copied().unwrap_or_default();
+        let text = self.text.get(line_start..).unwrap_or_default();
+        (line, line_start, start, text.split(['\n', '\r']).next().unwrap_or_default())
     }
 
     fn lines(&self) -> &[usize] {

@@ -27,7 +27,7 @@ const WARM_UP: u64 = 32;
 pub(crate) const ROUNDS: u64 = 256;
 
 /// The measures that are one poll of one task, by name.
-const MEASURES: [(&str, fn() -> anyhow::Result<()>); 17] = [
+const MEASURES: [(&str, fn() -> anyhow::Result<()>); 18] = [
     ("router/first of 10", || find_route(10, 0)),
     ("router/last of 10", || find_route(10, 9)),
     ("router/first of 10000", || find_route(10_000, 0)),
@@ -43,6 +43,7 @@ const MEASURES: [(&str, fn() -> anyhow::Result<()>); 17] = [
     ("proxied/GET 64 KiB", || proxied(PLAIN, 0, 65_536)),
     ("proxied/POST 16 KiB", || proxied(PLAIN, 16_384, 64)),
     ("proxied/rate limit", || proxied_by(&with_policies(PLAIN, RATE_LIMIT, Protocol::H1), false, 0, 1024)),
+    ("proxied/access log", || proxied_by(&with_access_log(), false, 0, 1024)),
     ("proxied/filter heads", || proxied(HEADS, 0, 1024)),
     ("proxied/filter uppercase 1 KiB", || proxied(UPPERCASE, 0, 1024)),
 ];
@@ -220,6 +221,11 @@ routes:
     {policies}
 "#
     )
+}
+
+/// Returns the configuration of a gateway with one route that is logged. The thread that writes the lines is not counted.
+fn with_access_log() -> String {
+    config(PLAIN, Protocol::H1).replace("access_log: off", "access_log: { output: /dev/null }")
 }
 
 /// Returns the folder of the modules.

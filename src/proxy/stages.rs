@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::http::body::Body;
 use crate::http::error::Error;
-use crate::policy::auth::{Credentials, Denial, RequestContext, WayResponse};
+use crate::policy::auth::{Auth, Credentials, Denial, RequestContext, WayResponse};
 use crate::policy::preflight_response;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::filters;
@@ -53,6 +53,44 @@ pub(super) async fn response(
     outcome
 }
 
+/// Finds out who calls, and refuses a caller whom the route does not admit.
+async fn authenticate(auth: &Auth, exchange: &mut Exchange<'_>) -> ControlFlow<Result<Answer, Error>> {
+    exchange.log.begin_wait("auth");
+    let known = {
+        let Exchange { client, start, request, target, path, .. } = exchange;
+        let certificate = client.certificate();
+        let context = RequestContext {
+            method: &request.method,
+            path,
+            forwarding: &start.settings.forwarding,
+            peer: client.peer().ip(),
+            trusted_proxies: &start.snapshot.trusted_proxies,
+            is_traced: start.snapshot.telemetry.traces.is_some(),
+        };
+        let headers = &mut request.headers;
+        let mut credentials = Credentials { headers, target, certificate, context };
+        auth.request(&mut credentials).await
+    };
+    exchange.log.end_wait();
+    let notes = exchange.log.notes_mut();
+    match known {
+        Ok(admitted) => {
+            notes.identities = admitted.identities;
+            notes.response.extend(admitted.response);
+            ControlFlow::Continue(())
+        }
+        Err(Denial::Refused(refusal)) => ControlFlow::Break(Err(notes.refuse(refusal))),
+        Err(Denial::Response(own)) if exchange.log.has_call() => {
+            ControlFlow::Break(Err(Denial::error_for_call(&own)))
+        }
+        Err(Denial::Response(own)) => {
+            let WayResponse { response, reason } = *own;
+            exchange.log.reported(reason.map(Error::Forbidden));
+            ControlFlow::Break(Ok(response.map(Body::full).into()))
+        }
+    }
+}
+
 impl Stage {
     /// Takes a request through a stage of the admission.
     async fn admit(&self, exchange: &mut Exchange<'_>) -> ControlFlow<Result<Answer, Error>> {
@@ -76,42 +114,8 @@ impl Stage {
                     false => ControlFlow::Continue(()),
                 }
             }
-            Self::Auth(auth) => {
-                exchange.log.begin_wait("auth");
-                let known = {
-                    let Exchange { client, start, request, target, path, .. } = exchange;
-                    let certificate = client.certificate();
-                    let context = RequestContext {
-                        method: &request.method,
-                        path,
-                        forwarding: &start.settings.forwarding,
-                        peer: client.peer().ip(),
-                        trusted_proxies: &start.snapshot.trusted_proxies,
-                        is_traced: start.snapshot.telemetry.traces.is_some(),
-                    };
-                    let headers = &mut request.headers;
-                    let mut credentials = Credentials { headers, target, certificate, context };
-                    auth.request(&mut credentials).await
-                };
-                exchange.log.end_wait();
-                let notes = exchange.log.notes_mut();
-                match known {
-                    Ok(admitted) => {
-                        notes.identities = admitted.identities;
-                        notes.response.extend(admitted.response);
-                        ControlFlow::Continue(())
-                    }
-                    Err(Denial::Refused(refusal)) => ControlFlow::Break(Err(notes.refuse(refusal))),
-                    Err(Denial::Response(own)) if exchange.log.has_call() => {
-                        ControlFlow::Break(Err(Denial::error_for_call(&own)))
-                    }
-                    Err(Denial::Response(own)) => {
-                        let WayResponse { response, reason } = *own;
-                        exchange.log.reported(reason.map(Error::Forbidden));
-                        ControlFlow::Break(Ok(response.map(Body::full).into()))
-                    }
-                }
-            }
+            // Boxed, so that a route with limits alone holds no room for it.
+            Self::Auth(auth) => Box::pin(authenticate(auth, exchange)).await,
             Self::RateLimits(limits) => {
                 exchange.log.begin_wait("rate_limit");
                 let admitted = limits::rate(limits, exchange).await;

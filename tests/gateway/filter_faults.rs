@@ -2,6 +2,7 @@
 
 use support::{Client, Gate, Gateway, Origin, wait_until};
 
+use crate::filter_report::report;
 use crate::filtering::{configured, filtered};
 use crate::pooled::OK;
 use crate::scripted::{pairs, scripted_with};
@@ -391,6 +392,12 @@ async fn an_instance_that_cannot_be_started_is_tried_again_after_a_while() {
         assert_eq!(failures(&gateway, "start").await, Some(2.0));
         let line = gateway.wait_for_log("the filter cannot be started").await;
         assert!(line.contains("`proxy_on_configure` returned false"), "{line}");
+        // The requests that came before the next start have no better reason.
+        let failure = report(&gateway).await["last_failure"].clone();
+        assert_eq!(
+            (&failure["reason"], &failure["text"]),
+            (&"start".into(), &"`proxy_on_configure` returned false".into())
+        );
         wait_until("the next start", async || {
             gateway.client("web").await.get("/fine").await;
             failures(&gateway, "start").await > Some(2.0)

@@ -67,6 +67,7 @@ mod filter_prebuilt;
 mod filter_properties;
 mod filter_refusals;
 mod filter_reload;
+mod filter_report;
 mod filter_run;
 mod filter_run_report;
 mod filter_run_upstreams;

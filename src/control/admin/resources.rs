@@ -79,7 +79,11 @@ pub(crate) const RESOURCES: [Resource; 20] = [
         ..report("/api/routes", Report::Routes, "routes in the order of precedence, with their requests")
     },
     report("/api/upstreams", Report::Upstreams, "upstreams, and the health of their endpoints"),
-    report("/api/filters", Report::Filters, "filters: calls, time, memory and failures"),
+    report(
+        "/api/filters",
+        Report::Filters,
+        "filters: calls, time, memory and failures, the last failure and the last log lines",
+    ),
     report("/api/listeners", Report::Listeners, "listeners, and their certificates"),
     report(
         "/api/history",

@@ -45,7 +45,7 @@ pub(super) fn instance_of(plugin: &Arc<Plugin>) -> Result<Rc<Instance>, Fault> {
         let wait = match instances.get(&plugin.id) {
             Some(Slot::Running(instance)) if !instance.is_dead() => return Ok(instance.clone()),
             Some(Slot::Failed { until, .. }) if Instant::now() < *until => {
-                plugin.failed(Fault::Start);
+                plugin.waits_to_start();
                 return Err(Fault::Start);
             }
             Some(Slot::Failed { wait, .. }) => wait.saturating_mul(2).min(BACKOFF[1]),
@@ -96,6 +96,7 @@ fn start(plugin: &Arc<Plugin>) -> Result<Rc<Instance>, Fault> {
     Instance::start(plugin, Sink::Log).map_err(|error| {
         let fault = if error.fault == Fault::Instances { Fault::Instances } else { Fault::Start };
         plugin.stats.failed(fault.name());
+        plugin.stats.log().keep_failure(fault.name(), &error.what);
         if let Some(suppressed) = plugin.warned.passes(fault.name()) {
             let filter = &*plugin.settings.name;
             tracing::error!(filter, suppressed, "the filter cannot be started: {}", error.what);
@@ -154,8 +155,7 @@ impl Filter for Plugin {
     }
 
     fn failed(&self, fault: Fault) {
-        let journal = journal_of(self);
-        self.fails(fault, journal.as_ref(), || match fault {
+        let what = match fault {
             Fault::Pause => {
                 format!("held a message back for longer than `limits.pause`, {:?}", self.settings.pause)
             }
@@ -163,7 +163,8 @@ impl Filter for Plugin {
                 format!("held back more of a body than `limits.body`, {} bytes", self.settings.body_bytes_max)
             }
             fault => fault.name().to_owned(),
-        });
+        };
+        self.fails(fault, journal_of(self).as_ref(), &what);
     }
 
     fn begin(self: Arc<Self>, context: &Rc<FilterContext>) -> Result<Box<dyn Callbacks>, Fault> {

@@ -113,13 +113,27 @@ impl Plugin {
         self.services.can_call(upstream)
     }
 
-    /// Counts a fault, and logs it at a limited rate, or notes it in the journal of the instance.
-    pub(super) fn fails(&self, fault: Fault, journal: Option<&Rc<Journal>>, what: impl FnOnce() -> String) {
+    /// Counts a fault, keeps it as the last one, and logs it at a limited rate; or notes it in the journal of the instance.
+    pub(super) fn fails(&self, fault: Fault, journal: Option<&Rc<Journal>>, what: &str) {
         self.stats.failed(fault.name());
         if let Some(journal) = journal {
-            journal.fault(fault, what());
-        } else if let Some(suppressed) = self.warned.passes(fault.name()) {
-            let (filter, reason, what) = (&*self.settings.name, fault.name(), what());
+            journal.fault(fault, what);
+            return;
+        }
+        self.stats.log().keep_failure(fault.name(), what);
+        self.log_failure(fault, what);
+    }
+
+    /// Counts a request that comes before the plugin is started again, and logs this at a limited rate. The failure of the last start
+    /// stays the last one, because it has the reason.
+    pub(super) fn waits_to_start(&self) {
+        self.stats.failed(Fault::Start.name());
+        self.log_failure(Fault::Start, "it is not started again yet after a failed start");
+    }
+
+    fn log_failure(&self, fault: Fault, what: &str) {
+        if let Some(suppressed) = self.warned.passes(fault.name()) {
+            let (filter, reason) = (&*self.settings.name, fault.name());
             tracing::error!(filter, reason, suppressed, "filter failed: {what}");
         }
     }

@@ -10,6 +10,7 @@ use prometheus_client::metrics::MetricType;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::filter_log::FilterLog;
 use super::sharded::{Counter, ReasonCounts, Sharded, sum_reasons};
 use super::{Page, Scrape, with};
 
@@ -19,6 +20,7 @@ pub(crate) struct FilterStats {
     shards: Sharded<FilterShard>,
     instances: AtomicI64,
     memory_bytes: AtomicU64,
+    log: FilterLog,
 }
 
 #[derive(Debug, Default)]
@@ -36,6 +38,7 @@ impl FilterStats {
             shards: Sharded::new(workers),
             instances: AtomicI64::new(0),
             memory_bytes: AtomicU64::new(0),
+            log: FilterLog::default(),
         }
     }
 
@@ -65,6 +68,11 @@ impl FilterStats {
             instances: self.instances.load(Ordering::Relaxed),
             memory_bytes: self.memory_bytes.load(Ordering::Relaxed),
         }
+    }
+
+    /// Returns the last failure and the last log lines.
+    pub(crate) fn log(&self) -> &FilterLog {
+        &self.log
     }
 
     pub(crate) fn instance_started(&self) {

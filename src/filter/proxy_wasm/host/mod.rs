@@ -269,10 +269,10 @@ impl Host {
     }
 
     /// Ends the exchange that host functions operate on because of a fault of the guest. The instance continues.
-    pub(super) fn refuse(&self, fault: Fault, what: impl FnOnce() -> String) {
+    pub(super) fn refuse(&self, fault: Fault, what: &str) {
         // Until the instance has started, it is not the one that serves, and its journal is about the start.
         let journal = self.log.journal().filter(|_| self.is_live && !self.is_starting);
-        self.plugin.fails(fault, journal, || format!("in `{}`: {}", self.callback, what()));
+        self.plugin.fails(fault, journal, &format!("in `{}`: {}", self.callback, what));
         if let Some(filter_context) = self.filter_context() {
             filter_context.refuse(fault);
         }

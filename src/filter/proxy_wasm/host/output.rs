@@ -83,9 +83,8 @@ impl Host {
     /// Ends the exchange because the guest produces more than it may.
     pub(in crate::filter::proxy_wasm) fn makes_too_much(&self) -> Failure {
         let bytes_max = self.plugin.settings.output_bytes_max;
-        self.refuse(Fault::Output, || {
-            format!("it produced more than `limits.output`, {bytes_max} bytes, at one time")
-        });
+        let what = format!("it produced more than `limits.output`, {bytes_max} bytes, at one time");
+        self.refuse(Fault::Output, &what);
         Status::InternalFailure.into()
     }
 
@@ -107,6 +106,7 @@ impl Host {
             }
             return;
         }
+        self.plugin.stats.log().keep_line(level.name(), &text);
         let filter = &*self.plugin.settings.name;
         match level {
             Level::Trace => tracing::trace!(filter, "{text}"),

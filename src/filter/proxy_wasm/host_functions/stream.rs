@@ -86,7 +86,7 @@ fn local_response(
     grpc_number: i32,
 ) -> Answer<LocalResponse> {
     let refuse = |status: Status, what: String| {
-        host.refuse(Fault::Response, || format!("it sent an invalid local response: {what}"));
+        host.refuse(Fault::Response, &format!("it sent an invalid local response: {what}"));
         Failure::from(status)
     };
     let bad = |what: String| refuse(Status::BadArgument, what);

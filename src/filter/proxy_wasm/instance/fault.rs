@@ -64,15 +64,18 @@ fn message_of(error: &Error) -> String {
     escaped(&if is_in_call { error.root_cause().to_string() } else { format!("{error:#}") })
 }
 
-/// Counts a fault, and logs it at a limited rate.
+/// Counts a fault, keeps it as the last one, and logs it at a limited rate.
 pub(super) fn report(host: &Host, fault: Fault, error: &Error) {
     let (plugin, callback) = (&host.plugin, host.callback);
     plugin.stats.failed(fault.name());
+    // The engine has resolved the names of the functions by now, so this only formats them.
+    let what = describe(error, host);
     if let Some(journal) = host.log.journal() {
-        journal.fault(fault, format!("in {callback}: {}", describe(error, host)));
-    } else if let Some(suppressed) = plugin.warned.passes(fault.name()) {
-        // Describe it only now: resolving function names takes longer than most requests.
-        let what = describe(error, host);
+        journal.fault(fault, format!("in {callback}: {what}"));
+        return;
+    }
+    plugin.stats.log().keep_failure(fault.name(), &format!("in `{callback}`: {what}"));
+    if let Some(suppressed) = plugin.warned.passes(fault.name()) {
         let (filter, reason) = (&*plugin.settings.name, fault.name());
         // Repeat the fields in the text: a backtrace would separate them from it.
         tracing::error!(

@@ -3,6 +3,8 @@
 use support::serde_json::{Value, json};
 use support::{Browser, Gateway, Origin, wait_until};
 
+use crate::filter_report::failing;
+use crate::filtering::filtered;
 use crate::gateway;
 
 const CONFIG: &str = "
@@ -134,6 +136,55 @@ async fn name_with_markup_is_shown_as_it_is() {
     show(&mut browser, &gateway, "configuration").await;
     let text = "[...document.querySelectorAll('pre')].at(-1).textContent.includes('onerror') && document.querySelectorAll('main img').length === 0";
     browser.wait_for("the file", text).await;
+}
+
+#[tokio::test]
+async fn filter_that_fails_is_shown_with_the_functions_of_the_guest_and_its_last_lines() {
+    let origin = Origin::echo();
+    let gateway = filtered(&origin, &failing(), "").await;
+    let mut browser = open(&gateway, "filters").await;
+    assert_eq!(row(&mut browser, "test").await[5..], ["0", "–"]);
+    let focused = async |browser: &mut Browser| {
+        browser.evaluate("document.activeElement.getAttribute('aria-label')").await
+    };
+    while browser.evaluate("document.activeElement.textContent").await != "test" {
+        browser.press("Tab").await;
+    }
+    browser.press("Enter").await;
+    let details = browser.wait_for("its details", "document.querySelector('tr.details')?.innerText").await;
+    let details = details.as_str().unwrap();
+    assert!(details.contains("There was none.") && details.contains("It has logged nothing"), "{details}");
+
+    let mut client = gateway.client("web").await;
+    assert_eq!(client.get("/trap").await.status, 500);
+    let text = |number: usize| format!("document.querySelectorAll('tr.details pre')[{number}]?.textContent");
+    let shown = browser.wait_for("the failure", &format!("{} || false", text(0))).await;
+    let shown = shown.as_str().unwrap();
+    assert!(shown.contains("  trap\nin `proxy_on_request_headers`: wasm trap: "), "{shown}");
+    assert!(shown.contains("!deep_inside\n") && shown.contains("!further_out\n"), "{shown}");
+    let lines = browser.evaluate(&text(1)).await;
+    assert!(lines.as_str().unwrap().ends_with("  INFO   <b>a request</b>"), "{lines}");
+    assert_eq!(browser.evaluate("document.querySelectorAll('main b').length").await, 0);
+    let cells = row(&mut browser, "test").await;
+    assert!(cells[5] == "1" && cells[6].starts_with("trap, "), "{cells:?}");
+
+    // The keyboard reaches both, and an update leaves it there.
+    for label in ["Last failure of test", "Last log lines of test"] {
+        browser.press("Tab").await;
+        assert_eq!(focused(&mut browser).await, label);
+    }
+    assert_eq!(client.get("/").await.status, 200);
+    let two = format!("{}.split('\\n').length === 2", text(1));
+    browser.wait_for("the next line", &two).await;
+    assert_eq!(focused(&mut browser).await, "Last log lines of test");
+    assert_eq!(browser.complaints(), [""; 0]);
+    // A phone shows whole lines.
+    browser.look(390, "dark").await;
+    let widths =
+        "[...document.querySelectorAll('tr.details pre')].map((pre) => pre.getBoundingClientRect().right)";
+    for right in browser.evaluate(widths).await.as_array().unwrap() {
+        assert!(right.as_f64().unwrap() <= 390.0, "{right}");
+    }
 }
 
 #[tokio::test]

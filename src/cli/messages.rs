@@ -117,6 +117,15 @@ pub(crate) fn config_errors(errors: &ConfigErrors) {
     to_stderr(&text);
 }
 
+/// Prints the warnings of a configuration and then its errors, which are the last lines on a terminal.
+pub(crate) fn config_findings(warnings: &ConfigWarnings, errors: &ConfigErrors) {
+    config_warnings(warnings);
+    if warnings.len() > 0 && !is_json() {
+        to_stderr("\n");
+    }
+    config_errors(errors);
+}
+
 /// Prints the warnings of a configuration in the same way.
 pub(crate) fn config_warnings(warnings: &ConfigWarnings) {
     if !is_json() {

@@ -10,12 +10,13 @@ use tokio::sync::mpsc;
 
 use crate::config::load::code::Code;
 use crate::config::load::files::Files;
-use crate::config::{Config, ConfigError, ConfigErrors, ConfigWarnings};
+use crate::config::{self, Config, ConfigError, ConfigErrors, ConfigWarnings};
 use crate::control::admin::{AdminState, Readiness, ReloadRequests};
 use crate::control::blocking::BlockingThread;
 use crate::control::compile::generation::{Generation, Next, Purpose};
 use crate::control::compile::listeners::Plan;
 use crate::control::compile::open_files;
+use crate::control::compile::warnings::warnings;
 use crate::control::diff::Changes;
 use crate::control::providers::Provider;
 use crate::control::providers::file::FileProvider;
@@ -60,10 +61,7 @@ pub(crate) struct Prepared {
 /// Reads a configuration and builds everything that it describes, without binding anything. A `text` that is not on
 /// disk stands in for the content of `file`; other files are still read, relative to its folder.
 pub(crate) fn prepare(purpose: Purpose, file: &Path, text: Option<&[u8]>) -> Result<Prepared, ConfigErrors> {
-    let files = Files::new();
-    if let Some(text) = text {
-        files.give(file, text);
-    }
+    let files = files_with(file, text);
     let (mut channels, mut pool_commands) = (WorkerChannels::default(), Vec::new());
     let open = |workers| {
         let (senders, receivers): (Vec<_>, Vec<_>) =
@@ -73,6 +71,24 @@ pub(crate) fn prepare(purpose: Purpose, file: &Path, text: Option<&[u8]>) -> Res
     };
     let (next, plan) = Next::build(purpose, file, &files, open, None)?;
     Ok(Prepared { file: file.to_owned(), next, plan, channels, pool_commands })
+}
+
+/// Returns the warnings of a configuration that cannot be built: those for which the file and what it names suffice. There are none if
+/// the file itself has errors, because a part that seems to have no use may be named wrongly. A `text` has the meaning that it has for
+/// [`prepare`].
+pub(crate) fn warnings_beside_errors(file: &Path, text: Option<&[u8]>) -> ConfigWarnings {
+    let files = files_with(file, text);
+    let loaded = config::load(file, &files);
+    loaded.map(|loaded| warnings(&loaded, None, &files)).unwrap_or_default()
+}
+
+/// Returns the files of a load, in which a `text` stands in for the content of `file`.
+fn files_with(file: &Path, text: Option<&[u8]>) -> Files {
+    let files = Files::new();
+    if let Some(text) = text {
+        files.give(file, text);
+    }
+    files
 }
 
 impl Prepared {
@@ -87,10 +103,7 @@ impl Prepared {
     /// Returns the changes that a reload with another file would make if this were the active configuration. A `text` has
     /// the meaning that it has for [`prepare`].
     pub(crate) fn changes_to(self, file: &Path, text: Option<&[u8]>) -> Result<Changes, ConfigErrors> {
-        let files = Files::new();
-        if let Some(text) = text {
-            files.give(file, text);
-        }
+        let files = files_with(file, text);
         let Self { next, plan, channels, .. } = self;
         let running = Generation { listeners: plan.unbound(), ..next.generation };
         let (next, _) = Next::build(Purpose::Check, file, &files, |_| channels, Some(&running))?;

@@ -23,7 +23,7 @@ pub(super) struct Document<'a> {
     errors: usize,
     /// The number of warnings.
     warnings: usize,
-    /// The errors in the order of the file, then the warnings; the first thousand of each. A file with errors has no warnings.
+    /// The errors in the order of the file, then the warnings; the first thousand of each.
     findings: Vec<Finding<'a>>,
     /// The number of listeners of a valid file.
     #[serde(skip_serializing_if = "Option::is_none")]

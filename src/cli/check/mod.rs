@@ -39,7 +39,7 @@ pub(super) fn report_schema() -> Value {
 /// Prints the report as text.
 fn print(outcome: &Outcome) -> ExitCode {
     if let Some(Failure::Invalid(errors)) = &outcome.failure {
-        messages::config_errors(errors);
+        messages::config_findings(&outcome.warnings, errors);
         return ExitCode::FAILURE;
     }
     messages::config_warnings(&outcome.warnings);

@@ -9,7 +9,7 @@ use crate::control::admin::Client;
 use crate::control::announce::reachable;
 use crate::control::compile::generation::Purpose;
 use crate::control::diff::Changes;
-use crate::control::process::{Prepared, prepare};
+use crate::control::process::{Prepared, prepare, warnings_beside_errors};
 
 /// The outcome of a check.
 pub(super) struct Outcome {
@@ -56,10 +56,13 @@ impl Outcome {
     fn check(&mut self, args: &CheckArgs, file: &Path) -> Result<(), Failure> {
         let text = args.stdin_name.as_ref().map(|_| config::standard_input());
         let input = Input { file, text: text.transpose().map_err(Failure::Invalid)? };
-        let prepared =
-            prepare(Purpose::Check, input.file, input.text.as_deref()).map_err(Failure::Invalid)?;
-        self.warnings = prepared.warnings().clone();
+        let prepared = prepare(Purpose::Check, input.file, input.text.as_deref());
+        self.warnings = match &prepared {
+            Ok(prepared) => prepared.warnings().clone(),
+            Err(_) => warnings_beside_errors(input.file, input.text.as_deref()),
+        };
         self.warnings.allow(&args.allow);
+        let prepared = prepared.map_err(Failure::Invalid)?;
         self.counts = Some((prepared.config().listeners.len(), prepared.config().routes.len()));
         if args.diff {
             self.changes = Some(differences(args, &input, &prepared)?);

@@ -117,7 +117,7 @@ impl Next {
         // This comes last, since it may create a file.
         let access_log = access_log(purpose, &loaded, running)?;
         snapshot.telemetry.access_log = access_log.clone();
-        let warnings = warnings(&loaded, &snapshot, files);
+        let warnings = warnings(&loaded, Some(&snapshot), files);
         let files = files.fingerprint();
         let changes =
             running.map(|running| changes_against(running, &loaded.config, &files, &plan, &commit_plan));

@@ -18,4 +18,4 @@ mod secrets;
 pub(crate) mod snapshot;
 mod stores;
 mod traces;
-mod warnings;
+pub(crate) mod warnings;

@@ -48,7 +48,7 @@ const TEXTS: &[(&str, &str)] = &[
     ("no-effect", "LISTENERS routes: [{ respond: {}, retry: { attempts: 2 } }]\n"),
     ("contradiction", "LISTENERS ROUTES defaults: { pool: { max_idle: 5, max_connections: 4 } }\n"),
     ("address-conflict", "listeners: [{ address: 127.0.0.1:80 }, { address: 0.0.0.0:80 }]\nROUTES"),
-    ("file-unreadable", "LISTENERS ROUTES filters: { a: { wasm: missing.wasm } }\n"),
+    ("file-unreadable", "LISTENERS routes: [{ respond: {}, filters: [{ wasm: missing.wasm }] }]\n"),
     (
         "file-unreadable",
         "listeners: [{ address: 127.0.0.1:80, tls: { certificates: [{ cert: missing, key: missing }] } }]\nROUTES",

@@ -187,6 +187,34 @@ warning: the upstream `idle` is declared and used by no route
 }
 
 #[test]
+fn warnings_stand_beside_errors_of_what_a_file_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = format!("{UNUSED}telemetry: {{ access_log: {{ output: missing/access.log }} }}\n");
+    let (document, status) = report(folder.path(), &["-"], &missing);
+    assert_eq!((status, codes(&document)), (1, vec!["file-unwritable", "unused-upstream"]));
+    assert_eq!((&document["errors"], &document["warnings"]), (&1.into(), &1.into()));
+    let allowed = report(folder.path(), &["-", "--allow", "unused-upstream"], &missing).0;
+    assert_eq!(codes(&allowed), ["file-unwritable"]);
+    let output = run(folder.path(), &["check", "-"], &missing);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    let (warning, error) = stderr.split_once("\n\n").unwrap();
+    assert!(warning.starts_with("warning: the upstream `idle`"), "{stderr}");
+    assert!(error.starts_with("error: cannot write the access log") && output.stdout.is_empty(), "{stderr}");
+
+    let filter = format!("{GOOD}filters: {{ a: {{ wasm: missing.wasm }} }}\n");
+    assert_eq!(codes(&report(folder.path(), &["-"], &filter).0), ["file-unreadable", "unused-filter"]);
+
+    // It needs a route that is built.
+    let redirect = "routes: [{ redirect: { to: / } }]";
+    let route = "routes: [{ respond: { body: hello } }]";
+    let (document, _) = report(folder.path(), &["-"], &missing.replace(route, redirect));
+    assert_eq!(codes(&document), ["file-unwritable", "unused-upstream"]);
+    // The upstream may be the one that the route means.
+    let unknown = UNUSED.replace("respond: { body: hello }", "upstream: idel");
+    assert_eq!(codes(&report(folder.path(), &["-"], &unknown).0), ["unknown-name"]);
+}
+
+#[test]
 fn lines_of_json_have_the_code_and_the_place_of_a_warning() {
     let folder = tempfile::tempdir().unwrap();
     let output = run(folder.path(), &["check", "-", "--log-format", "json"], UNUSED);

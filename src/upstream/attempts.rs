@@ -55,7 +55,7 @@ pub(crate) async fn send<'e>(
         let fresh = retries.fresh || (request.is_first && must_be_fresh(request, &body, endpoint, options));
         // Rather than to an unhealthy endpoint, a request waits at one that is full.
         let moves_on = retries.moves_on() && candidates.has_healthy();
-        let stopwatch = Stopwatch::new(endpoints.weighs_latency() || endpoint.pool().adapts());
+        let stopwatch = Stopwatch::start();
         let siblings = Siblings::of(endpoints, candidates);
         let attempt = Attempt {
             request,

@@ -152,7 +152,7 @@ impl<'e> Hedge<'_, 'e> {
         // Two endpoints would send the client twice as many hints.
         let options = SendOptions { interim: None, ..*first.options };
         let queued = Cell::new(Duration::ZERO);
-        let stopwatch = Stopwatch::new(first.stopwatch.runs());
+        let stopwatch = Stopwatch::start();
         let second = Attempt {
             request: &request,
             options: &options,

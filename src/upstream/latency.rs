@@ -19,31 +19,23 @@ const FLOOR: Duration = Duration::from_millis(1);
 /// A failure counts as a response that took this long, however fast it was. Otherwise a fast error would attract requests.
 const FAILURE: Duration = Duration::from_secs(1);
 
-/// The time of an attempt, if anything depends on it: from the end of the request, or else from the connection on, to the response.
+/// The time of an attempt: from the end of the request, or else from the connection on, to the response.
 pub(super) struct Stopwatch {
-    /// `None` if nothing depends on it.
-    began: Cell<Option<Instant>>,
+    began: Cell<Instant>,
     /// True as long as the client, or a filter, may still be bringing the request's body.
     awaits_upload: Cell<bool>,
 }
 
 impl Stopwatch {
-    /// Returns one that runs from now on, or never.
-    pub(super) fn new(runs: bool) -> Self {
-        Self { began: Cell::new(runs.then(clock::now)), awaits_upload: Cell::new(false) }
-    }
-
-    /// Returns true if anything depends on the time.
-    pub(super) fn runs(&self) -> bool {
-        self.began.get().is_some()
+    /// Returns one that runs from now on.
+    pub(super) fn start() -> Self {
+        Self { began: Cell::new(clock::now()), awaits_upload: Cell::new(false) }
     }
 
     /// Begins again: what has passed was not the endpoint's time.
     pub(super) fn restart(&self, awaits_upload: bool) {
-        if self.began.get().is_some() {
-            self.began.set(Some(clock::now()));
-            self.awaits_upload.set(awaits_upload);
-        }
+        self.began.set(clock::now());
+        self.awaits_upload.set(awaits_upload);
     }
 
     /// Returns true if it is to begin again when the request has been sent.
@@ -51,9 +43,9 @@ impl Stopwatch {
         self.awaits_upload.get()
     }
 
-    /// Returns the time since it began, or zero if it never runs.
+    /// Returns the time since it began.
     pub(super) fn elapsed(&self) -> Duration {
-        self.began.get().map_or(Duration::ZERO, clock::since)
+        clock::since(self.began.get())
     }
 }
 

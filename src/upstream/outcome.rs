@@ -32,6 +32,16 @@ impl AttemptOutcome {
         }
     }
 
+    /// Returns the kind of failure of an attempt without a response, by its name in `health.passive.on`.
+    pub(super) fn failure(self) -> Option<&'static str> {
+        match self {
+            Self::ConnectFailed => Some("connect"),
+            Self::TimedOut => Some("timeout"),
+            Self::Broken => Some("reset"),
+            Self::Response(_) | Self::Nothing => None,
+        }
+    }
+
     /// Returns what `error` says about the endpoint of an open connection.
     pub(super) fn failing(error: Error) -> Self {
         match error {

@@ -69,6 +69,15 @@ async fn address_that_refuses_is_replaced_by_another_one_without_an_attempt() {
     assert_eq!((number(&serving, "opened"), number(&serving, "connect_failed")), (1, 0));
     // The first dial, and one that finds out if it is back.
     assert!((1..=2).contains(&number(&refusing, "connect_failed")), "{refusing}");
+    let attempts = async |name_of: &str, ip: &str| {
+        let labels = format!("endpoint=\"http://api.internal:{port}\",address=\"{ip}:{port}\"");
+        let series = format!("gateway_endpoint_{name_of}_total{{pool=\"pooled\",{labels}");
+        name.gateway.metric(&series).await
+    };
+    assert_eq!(attempts("responses", "127.0.0.2").await, Some(6.0));
+    assert_eq!(attempts("responses", "127.0.0.1").await, None, "it took no request");
+    assert_eq!(attempts("failures", "127.0.0.1").await, Some(1.0));
+    assert_eq!(attempts("failures", "127.0.0.2").await, None);
 }
 
 #[tokio::test]

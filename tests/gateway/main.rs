@@ -34,6 +34,7 @@ mod cors;
 mod declared;
 mod dns;
 mod downstream_http2;
+mod endpoint_metrics;
 mod expectations;
 mod failover;
 mod filter_actions;

@@ -1,11 +1,12 @@
 //! The page of the admin listener in a real browser.
 
 use support::serde_json::{Value, json};
-use support::{Browser, Gateway, Origin, wait_until};
+use support::{Browser, Gateway, Origin, unused_address, wait_until};
 
 use crate::filter_report::failing;
 use crate::filtering::filtered;
 use crate::gateway;
+use crate::pooled::OK;
 
 const CONFIG: &str = "
 listeners: [{ name: web, address: 127.0.0.1:0 }]
@@ -99,6 +100,35 @@ async fn page_shows_the_numbers_that_the_metrics_have() {
     let details = details.as_str().unwrap();
     assert!(details.contains("the gateway counts 1") && details.contains("They agree"), "{details}");
     assert!(details.contains("could not connect") && !details.contains("[object"), "{details}");
+    assert_eq!(browser.complaints(), [""; 0]);
+}
+
+#[tokio::test]
+async fn upstreams_show_the_responses_failures_and_times_of_their_endpoints() {
+    let origin = Origin::respond(|request| match &*request.target {
+        "/served/fails" => "HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n".into(),
+        _ => OK.into(),
+    });
+    let config = "
+listeners: [{ name: web, address: 127.0.0.1:0 }]
+admin: { address: 127.0.0.1:0 }
+routes:
+  - { name: served, match: { prefix: /served }, upstream: { url: '{origin}' } }
+  - { name: refused, match: { prefix: /refused }, upstream: { url: 'http://{nothing}' }, retry: { attempts: 0, on: [] } }
+  - { name: unused, match: { prefix: /unused }, upstream: { url: '{origin}' } }";
+    let gateway = gateway(config).set("origin", origin.url()).set("nothing", unused_address()).start().await;
+    let mut client = gateway.client("web").await;
+    let mut statuses = Vec::new();
+    for path in ["/served", "/served/fails", "/served", "/served", "/refused", "/refused"] {
+        statuses.push(client.get(path).await.status);
+    }
+    assert_eq!(statuses, [200, 500, 200, 200, 503, 503]);
+    let mut browser = open(&gateway, "upstreams").await;
+    let cells = row(&mut browser, "served").await;
+    assert_eq!((&*cells[7], &*cells[8]), ("2xx 3, 5xx 1", ""), "{cells:?}");
+    assert!(cells[9].ends_with('s') && cells[10].ends_with('s'), "{cells:?}");
+    assert_eq!(row(&mut browser, "refused").await[7..11], ["", "connect 2", "–", "–"]);
+    assert_eq!(row(&mut browser, "unused").await[7..11], ["", "", "–", "–"]);
     assert_eq!(browser.complaints(), [""; 0]);
 }
 

@@ -66,6 +66,7 @@ struct Mark {
     max_connections_millis: u32,
     max_concurrent_millis: u32,
     waits: DurationCounts<u32>,
+    responses: DurationCounts<u32>,
     awaited_dials: [u32; AWAITED_DIAL_CLASSES],
     closed: Box<[(&'static str, u32)]>,
     refused: Box<[(&'static str, u32)]>,
@@ -88,6 +89,7 @@ impl Mark {
             max_connections_millis: low_millis(report.max_connections_reached),
             max_concurrent_millis: low_millis(report.max_concurrent_reached),
             waits: report.waits.map(low),
+            responses: report.attempts.durations.map(low),
             awaited_dials: report.awaited_dials.map(low),
             closed: reasons(&report.closed),
             refused: reasons(&report.refused),
@@ -110,6 +112,8 @@ pub(crate) struct PoolWindow {
     pub(crate) max_connections_reached: Duration,
     pub(crate) max_concurrent_reached: Duration,
     pub(crate) waits: DurationCounts,
+    /// Responses, by the time until they began.
+    pub(crate) responses: DurationCounts,
     pub(crate) awaited_dials: [u64; AWAITED_DIAL_CLASSES],
     pub(crate) closed: Vec<(&'static str, u64)>,
     pub(crate) refused: Vec<(&'static str, u64)>,
@@ -127,9 +131,12 @@ impl PoolWindow {
             let counts = to.iter().map(|(reason, count)| (*reason, difference(before(*reason), *count)));
             counts.filter(|(_, count)| *count > 0).collect()
         };
-        let mut waits = DurationCounts::default();
-        let pairs = waits.iter_mut().zip(from.waits.iter().zip(&to.waits));
-        pairs.for_each(|(count, (from, to))| *count = difference(*from, *to));
+        let durations = |from: &DurationCounts<u32>, to: &DurationCounts<u32>| {
+            let mut differences = DurationCounts::default();
+            let pairs = differences.iter_mut().zip(from.iter().zip(to));
+            pairs.for_each(|(count, (from, to))| *count = difference(*from, *to));
+            differences
+        };
         let mut awaited_dials = [0; AWAITED_DIAL_CLASSES];
         let pairs = awaited_dials.iter_mut().zip(from.awaited_dials.iter().zip(&to.awaited_dials));
         pairs.for_each(|(count, (from, to))| *count = difference(*from, *to));
@@ -144,7 +151,8 @@ impl PoolWindow {
             tls_handshakes_awaited: difference(from.tls_awaited, to.tls_awaited),
             max_connections_reached: time(from.max_connections_millis, to.max_connections_millis),
             max_concurrent_reached: time(from.max_concurrent_millis, to.max_concurrent_millis),
-            waits,
+            waits: durations(&from.waits, &to.waits),
+            responses: durations(&from.responses, &to.responses),
             awaited_dials,
             closed: reasons(&from.closed, &to.closed),
             refused: reasons(&from.refused, &to.refused),
@@ -166,6 +174,11 @@ impl PoolWindow {
     /// Returns the time that a part `q` of those requests waited that did wait, in seconds.
     pub(crate) fn wait_quantile(&self, q: f64) -> Option<f64> {
         quantile(&self.waits, 0, q)
+    }
+
+    /// Returns the time after which a part `q` of the endpoint's responses had begun, in seconds.
+    pub(crate) fn response_quantile(&self, q: f64) -> Option<f64> {
+        quantile(&self.responses, 0, q)
     }
 
     /// Returns the part of requests that found a kept connection.
@@ -291,6 +304,9 @@ mod tests {
             report.reused += 9;
             report.closed = vec![("max_idle", sample)];
             report.waits[duration_bucket(SECOND / 10)] += 1;
+            // Only in the first minute it was slow.
+            let took = if sample < 12 { SECOND } else { SECOND / 5 };
+            report.attempts.durations[duration_bucket(took)] += 10;
             report.max_connections_reached += SECOND;
             report.peak_requests = if sample == 1 || sample == 115 { 40 + sample } else { 3 };
             let row = history.sample(&report, SECOND * 5 * sample as u32, sample);
@@ -307,6 +323,9 @@ mod tests {
         let p99 = window.acquire_quantile(0.99).unwrap();
         assert!((0.05..=0.1).contains(&p99), "{p99}");
         assert_eq!(window.acquire_quantile(0.5), Some(0.0));
+        assert_eq!(window.responses.iter().sum::<u64>(), 480);
+        let p99 = window.response_quantile(0.99).unwrap();
+        assert!((0.1..=0.25).contains(&p99), "{p99}");
     }
 
     #[test]

@@ -148,7 +148,7 @@ impl RouteReport {
             errors: totals.errors.into_iter().collect(),
             request_body_bytes: totals.bytes_in,
             response_body_bytes: totals.bytes_out,
-            duration_seconds: totals.duration_seconds,
+            duration_seconds: totals.duration.as_secs_f64(),
             durations: totals.durations.to_vec(),
             recent: (&recent).into(),
             last_used,

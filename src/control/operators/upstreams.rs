@@ -1,9 +1,12 @@
 //! `/api/upstreams`: the upstreams, and the health of their endpoints.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Operators;
+use crate::control::history::History;
 use crate::snapshot::{NamedUpstream, Owner};
 
 /// The upstreams of the active configuration.
@@ -53,17 +56,27 @@ struct EndpointReport {
     requests: u64,
     /// The limit on requests at once, at present if it is `auto`.
     max_concurrent: Option<u64>,
+    /// Its responses by class of the status: `2xx`. Retries, second attempts and mirrored requests have theirs, too.
+    responses: BTreeMap<&'static str, u64>,
+    /// Attempts without a response: `connect`, `timeout` or `reset`.
+    failures: BTreeMap<&'static str, u64>,
+    /// The median of the time from the end of a request to the head of its response, over the last minutes; null if there was none.
+    p50_seconds: Option<f64>,
+    /// The time that 99 of 100 responses did not exceed.
+    p99_seconds: Option<f64>,
 }
 
 impl Operators {
     pub(super) fn upstreams_report(&self) -> UpstreamsReport {
-        let snapshot = &self.status.generation().snapshot;
-        UpstreamsReport { upstreams: snapshot.upstreams.iter().map(UpstreamReport::of).collect() }
+        let (snapshot, samples) = (&self.status.generation().snapshot, self.status.samples());
+        UpstreamsReport {
+            upstreams: snapshot.upstreams.iter().map(|named| UpstreamReport::of(named, samples)).collect(),
+        }
     }
 }
 
 impl UpstreamReport {
-    fn of(named: &NamedUpstream) -> Self {
+    fn of(named: &NamedUpstream, samples: &History) -> Self {
         let current = named.targets.upstream().current();
         let owner = match named.owner {
             Owner::Upstream(_) => "upstream",
@@ -77,6 +90,7 @@ impl UpstreamReport {
         };
         let endpoints = current.iter().map(|endpoint| {
             let report = endpoint.report();
+            let recent = samples.pool(&report);
             let reason = match report.ejected_for {
                 Some(left) => {
                     Some(format!("ejected after failures in a row, for {} s more", left.as_secs() + 1))
@@ -94,6 +108,10 @@ impl UpstreamReport {
                 probes_failed: report.probes_failed,
                 requests: report.requests,
                 max_concurrent: report.max_concurrent,
+                responses: report.attempts.responses_by_class().collect(),
+                failures: report.attempts.failures.into_iter().collect(),
+                p50_seconds: recent.response_quantile(0.5),
+                p99_seconds: recent.response_quantile(0.99),
             }
         });
         Self {

@@ -3,6 +3,7 @@
 //! The request path counts into slots of its own worker ([`RouteStats`], [`ListenerStats`]); nothing is shared and
 //! nothing is locked. A scrape collects references to all of them into a [`Scrape`] and [`render`](Scrape::render)s it.
 
+mod attempts;
 mod auth;
 mod buckets;
 mod exemplars;
@@ -20,8 +21,9 @@ mod usage;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
+pub(crate) use attempts::{AttemptCounts, AttemptTotals};
 pub(crate) use auth::{AuthOutcome, AuthReport, AuthStats};
 pub(crate) use buckets::{DURATION_BOUNDS, DurationCounts, duration_bucket};
 pub(crate) use exposition::Exposition;
@@ -37,7 +39,7 @@ use prometheus_client::encoding::{
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 pub(crate) use sharded::{Counter, ReasonCounts, Sharded, enter_worker, sum_reasons, this_worker};
-pub(crate) use stats::{CODE_CLASSES, ListenerStats, RouteCounts, RouteStats, RouteTotals};
+pub(crate) use stats::{CODE_CLASSES, ListenerStats, RouteCounts, RouteStats};
 pub(crate) use store::StoreReport;
 
 use crate::observe::access_log::{self, Loss};
@@ -114,6 +116,7 @@ impl Collector for Scrape {
         self.encode_certificates(&mut page)?;
         self.encode_routes(&mut page)?;
         self.encode_pools(&mut page)?;
+        self.encode_attempts(&mut page)?;
         self.encode_filters(&mut page)?;
         self.encode_auth(&mut page)?;
         self.encode_issuers(&mut page)?;
@@ -310,7 +313,10 @@ impl Scrape {
             "Response body bytes sent",
             rows.iter().map(|(name, totals)| ([("route", *name)], totals.bytes_out)),
         )?;
-        page.durations(REQUEST_DURATION, "From the request's header to the last byte of its response", &rows)
+        let help = "From the request's header to the last byte of its response";
+        let durations =
+            rows.iter().map(|(name, totals)| ([("route", *name)], &totals.durations, totals.duration));
+        page.durations(REQUEST_DURATION, help, durations)
     }
 
     fn encode_pools(&self, page: &mut Page<'_>) -> fmt::Result {
@@ -474,17 +480,19 @@ impl Page<'_> {
         Ok(())
     }
 
-    fn durations(&mut self, name: &str, help: &str, rows: &[(&str, RouteTotals)]) -> fmt::Result {
+    /// Writes a histogram for each row: its labels, the counts and the sum of all durations.
+    fn durations<'r, L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        help: &str,
+        rows: impl IntoIterator<Item = (L, &'r DurationCounts, Duration)>,
+    ) -> fmt::Result {
         let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Histogram)?;
-        for (route, totals) in rows {
+        for (labels, counts, sum) in rows {
             let bounds = DURATION_BOUNDS.into_iter().chain([f64::INFINITY]);
-            let buckets: Vec<_> = bounds.zip(totals.durations).collect();
-            metric.encode_family(&[("route", *route)])?.encode_histogram::<NoLabelSet>(
-                totals.duration_seconds,
-                totals.durations.iter().sum(),
-                &buckets,
-                None,
-            )?;
+            let buckets: Vec<_> = bounds.zip(counts.iter().copied()).collect();
+            let mut row = metric.encode_family(&labels)?;
+            row.encode_histogram::<NoLabelSet>(sum.as_secs_f64(), counts.iter().sum(), &buckets, None)?;
         }
         Ok(())
     }

@@ -6,7 +6,9 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
+use super::attempts::AttemptTotals;
 use super::buckets::DurationCounts;
+use super::sharded::add_reasons;
 
 /// The number of classes of [`PoolReport::awaited_dials`].
 pub(crate) const AWAITED_DIAL_CLASSES: usize = 12;
@@ -80,6 +82,9 @@ pub(crate) struct PoolReport {
     pub(crate) acquired: u64,
     /// Requests that found no idle connection, by the time until they had one or gave up. `wait_bounds_seconds` has the bounds.
     pub(crate) waits: DurationCounts,
+    /// The total time of these waits.
+    #[serde(skip)]
+    pub(crate) waited: Duration,
     /// The total time that requests spent in queues: behind `max_connections`, `max_connecting` or `max_concurrent`. In JSON: seconds.
     #[serde(rename = "acquire_wait_seconds", serialize_with = "seconds")]
     #[schemars(with = "f64")]
@@ -120,6 +125,9 @@ pub(crate) struct PoolReport {
     #[serde(serialize_with = "by_reason")]
     #[schemars(with = "std::collections::BTreeMap<String, u64>")]
     pub(crate) closed: Vec<(&'static str, u64)>,
+    /// The attempts at the endpoint, by their outcome. `/api/upstreams` has them.
+    #[serde(skip)]
+    pub(crate) attempts: AttemptTotals,
 }
 
 impl PoolReport {
@@ -150,6 +158,8 @@ impl PoolReport {
         self.peak_requests += peak_requests;
         self.requests_per_connection = self.requests_per_connection.max(requests_per_connection);
         self.waits.iter_mut().zip(waits).for_each(|(sum, count)| *sum += count);
+        self.waited += other.waited;
+        self.attempts.add(other.attempts);
         self.awaited_dials.iter_mut().zip(awaited_dials).for_each(|(sum, count)| *sum += count);
         self.max_connections_reached = self.max_connections_reached.max(max_connections_reached);
         self.max_concurrent_reached = self.max_concurrent_reached.max(max_concurrent_reached);
@@ -185,15 +195,6 @@ impl PoolReport {
         self.tls_resumed += tls_resumed;
         add_reasons(&mut self.refused, refused);
         add_reasons(&mut self.closed, closed);
-    }
-}
-
-fn add_reasons(sums: &mut Vec<(&'static str, u64)>, counts: Vec<(&'static str, u64)>) {
-    for (reason, count) in counts {
-        match sums.iter_mut().find(|(known, _)| *known == reason) {
-            Some((_, sum)) => *sum += count,
-            None => sums.push((reason, count)),
-        }
     }
 }
 

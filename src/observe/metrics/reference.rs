@@ -26,6 +26,7 @@ const INTRODUCTION: &str = "\
   is a label, except for the subjects of known callers with `identity_metrics`, at most a hundred of each way.
 - `reason` of requests is the `x-gateway-error` of the response. Counters of a route or pool that a reload keeps go on.
 - Times are in seconds. The buckets of durations reach from 100 µs to 30 s.
+- An endpoint of a pool has 3 kB of text, and up to 9 kB once it was used: its histograms appear with their first count.
 
 The names are those of the text format; OpenMetrics has the type of a counter without its `_total`.
 
@@ -56,6 +57,10 @@ fn complete() -> Scrape {
     for pool in &mut scrape.pools {
         pool.certificate_expires = Some(1);
         pool.refused = vec![("pool.acquire_timeout", 1)];
+        pool.waits = [1; _];
+        pool.attempts.responses = [1; _];
+        pool.attempts.durations = [1; _];
+        pool.attempts.failures = vec![("connect", 1)];
     }
     Scrape {
         routes: vec![route],

@@ -129,6 +129,16 @@ pub(crate) fn sum_reasons<'a>(
     sums.into_iter().collect()
 }
 
+/// Adds counts to sums, by reason.
+pub(super) fn add_reasons(sums: &mut Vec<(&'static str, u64)>, counts: Vec<(&'static str, u64)>) {
+    for (reason, count) in counts {
+        match sums.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, sum)) => *sum += count,
+            None => sums.push((reason, count)),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

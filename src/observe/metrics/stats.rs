@@ -163,8 +163,7 @@ impl RouteStats {
             in_flight: begun.saturating_sub(codes.iter().sum()),
             codes,
             durations,
-            duration_seconds: Duration::from_nanos(self.shards.sum(|shard| shard.duration_nanos.value()))
-                .as_secs_f64(),
+            duration: Duration::from_nanos(self.shards.sum(|shard| shard.duration_nanos.value())),
             bytes_in: self.shards.sum(|shard| shard.bytes_in.value()),
             bytes_out: self.shards.sum(|shard| shard.bytes_out.value()),
             errors: sum_reasons(self.shards.iter().map(|shard| &shard.errors)),
@@ -206,8 +205,8 @@ pub(crate) struct RouteTotals {
     pub(crate) codes: [u64; CODE_CLASSES.len()],
     /// Finished requests per bucket of [`DURATION_BOUNDS`](super::DURATION_BOUNDS), the last bucket without bound; not cumulative.
     pub(crate) durations: [u64; BUCKETS],
-    /// The sum of all durations, in seconds.
-    pub(crate) duration_seconds: f64,
+    /// The sum of all durations.
+    pub(crate) duration: Duration,
     /// Request body bytes received from clients.
     pub(crate) bytes_in: u64,
     /// Response body bytes sent to clients.
@@ -324,7 +323,7 @@ mod tests {
         assert_eq!(totals.in_flight, 1);
         assert_eq!((totals.bytes_in, totals.bytes_out), (10, 15));
         assert_eq!(totals.errors, [("pool.max_pending", 1)]);
-        assert!((totals.duration_seconds - 0.005).abs() < 1e-9);
+        assert_eq!(totals.duration, Duration::from_millis(5));
     }
 
     #[test]

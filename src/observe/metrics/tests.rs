@@ -37,6 +37,14 @@ pub(super) fn scrape() -> Scrape {
         tls_handshakes_awaited: 3,
         closed: vec![("idle_timeout", 5)],
         max_connections: 256,
+        waits: counts([0, 4, 2]),
+        waited: Duration::from_millis(7),
+        attempts: AttemptTotals {
+            responses: [0, 90, 0, 0, 6],
+            durations: counts([90, 0, 6]),
+            duration: Duration::from_millis(12),
+            failures: vec![("reset", 3)],
+        },
         ..PoolReport::default()
     };
     Scrape {
@@ -60,6 +68,13 @@ pub(super) fn scrape() -> Scrape {
         rate_limit_evicted: 11,
         rate_limit_crowded: 12,
     }
+}
+
+/// Returns the counts of the first buckets.
+fn counts(first: [u64; 3]) -> DurationCounts {
+    let mut counts = DurationCounts::default();
+    counts[..3].copy_from_slice(&first);
+    counts
 }
 
 fn lost_lines() -> Arc<Counts> {
@@ -109,6 +124,16 @@ fn every_count_appears_under_its_name_and_labels() {
         format!("gateway_pool_dials_awaited_total{{{pool}}} 6"),
         format!("gateway_pool_tls_handshakes_awaited_total{{{pool}}} 3"),
         format!(r#"gateway_pool_closed_total{{{pool},reason="idle_timeout"}} 5"#),
+        format!(r#"gateway_pool_wait_seconds_bucket{{le="0.00025",{pool}}} 4"#),
+        format!(r#"gateway_pool_wait_seconds_bucket{{le="30.0",{pool}}} 6"#),
+        format!("gateway_pool_wait_seconds_sum{{{pool}}} 0.007"),
+        format!(r#"gateway_endpoint_responses_total{{{pool},code="2xx"}} 90"#),
+        format!(r#"gateway_endpoint_responses_total{{{pool},code="5xx"}} 6"#),
+        format!(r#"gateway_endpoint_failures_total{{{pool},reason="reset"}} 3"#),
+        format!(r#"gateway_endpoint_duration_seconds_bucket{{le="0.0001",{pool}}} 90"#),
+        format!(r#"gateway_endpoint_duration_seconds_bucket{{le="+Inf",{pool}}} 96"#),
+        format!("gateway_endpoint_duration_seconds_sum{{{pool}}} 0.012"),
+        format!("gateway_endpoint_duration_seconds_count{{{pool}}} 96"),
     ] {
         assert!(text.lines().any(|other| other == line), "no line {line} in\n{text}");
     }
@@ -128,6 +153,27 @@ fn the_histogram_is_cumulative_and_ends_with_all_requests() {
     assert!(buckets.is_sorted_by_key(|(_, count)| *count), "{buckets:?}");
     assert!(buckets.contains(&("0.0025", 0)) && buckets.contains(&("0.005", 1)), "{buckets:?}");
     assert_eq!(buckets.last(), Some(&("+Inf", 2)));
+}
+
+#[test]
+fn pool_without_use_has_no_histograms_and_a_used_one_less_than_9_kb_of_text() {
+    let pools = |is_used: bool| {
+        let mut scrape = scrape();
+        let used = scrape.pools.pop().unwrap();
+        scrape.pools = (0..1000)
+            .map(|number| {
+                let (pool, address) = (format!("route-{number:04}"), format!("10.0.0.1:{}", 10_000 + number));
+                let report = if is_used { used.clone() } else { PoolReport::default() };
+                PoolReport { pool, endpoint: format!("http://{address}"), address, ..report }
+            })
+            .collect();
+        scrape.render(Exposition::Prometheus).unwrap()
+    };
+    let (unused, used) = (pools(false), pools(true));
+    for histogram in ["gateway_endpoint_duration_seconds_bucket", "gateway_pool_wait_seconds_bucket"] {
+        assert!(!unused.contains(histogram) && used.contains(histogram), "{histogram}");
+    }
+    assert!(used.len() < 9_000_000, "{} bytes", used.len());
 }
 
 #[test]

@@ -14,12 +14,13 @@ use crate::upstream::outcome::AttemptOutcome;
 
 impl EndpointSet {
     /// Takes the outcome of an attempt at one of the endpoints. There is exactly one for each attempt, even for one that was dropped.
-    /// `took` is the time that the endpoint took to respond, if anything depends on it.
+    /// `took` is the time that the endpoint took to respond.
     pub(in crate::upstream) fn record(&self, endpoint: &Endpoint, outcome: AttemptOutcome, took: Duration) {
         tracing::trace!(endpoint = endpoint.url(), %outcome, "attempt ended");
         if outcome == AttemptOutcome::Nothing {
             return;
         }
+        endpoint.pool().count_attempt(outcome, took);
         if self.weighs_latency() {
             endpoint.latency().observe(clock::uptime(), took, outcome.is_failure());
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Pool;
 use super::counts::Counts;
+use crate::upstream::outcome::AttemptOutcome;
 
 impl Pool {
     pub(super) fn count(&self, count: impl FnOnce(&Counts)) {
@@ -38,6 +39,15 @@ impl Pool {
     /// Counts a request that waited this long before it had a connection, or none.
     pub(in crate::upstream) fn count_wait(&self, waited: Duration) {
         self.count(|counts| counts.add_wait(waited));
+    }
+
+    /// Counts an attempt at the endpoint by its outcome. `took` is the time until the response.
+    pub(in crate::upstream) fn count_attempt(&self, outcome: AttemptOutcome, took: Duration) {
+        self.count(|counts| match (outcome, outcome.failure()) {
+            (AttemptOutcome::Response(status), _) => counts.attempts.responded(status.as_u16(), took),
+            (_, Some(kind)) => counts.attempts.failed(kind),
+            (_, None) => {}
+        });
     }
 
     /// Counts a retry that the upstream's budget did not permit.

@@ -4,9 +4,10 @@ use std::array;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
+use crate::net::clock;
 use crate::observe::metrics::{
-    AWAITED_DIAL_CLASSES, Counter, DurationCounts, PoolReport, ReasonCounts, Sharded, duration_bucket,
-    sum_reasons,
+    AWAITED_DIAL_CLASSES, AttemptCounts, AttemptTotals, Counter, DurationCounts, PoolReport, ReasonCounts,
+    Sharded, duration_bucket, sum_reasons,
 };
 
 /// The counters of one worker.
@@ -28,10 +29,13 @@ pub(super) struct Counts {
     pub(super) wait_micros: Counter,
     /// The requests that waited for a connection, by the time.
     pub(super) waits: DurationCounts<Counter>,
+    /// The total time of these waits.
+    pub(super) waited_nanos: Counter,
     /// The dials that requests waited for, by the number of busy connections: see [`PoolReport::awaited_dials`].
     pub(super) awaited_dials: [Counter; AWAITED_DIAL_CLASSES],
     pub(super) refused: ReasonCounts,
     pub(super) closed: ReasonCounts,
+    pub(super) attempts: AttemptCounts,
 }
 
 impl Counts {
@@ -40,6 +44,7 @@ impl Counts {
         if let Some(count) = self.waits.get(duration_bucket(waited)) {
             count.add(1);
         }
+        self.waited_nanos.add(clock::nanos(waited));
     }
 
     /// Counts a dial that a request waits for. `busy` connections are in use or being opened, with it.
@@ -69,11 +74,13 @@ pub(super) fn sum(all: &Sharded<Counts>) -> PoolReport {
         tls_resumed: sum(|counts| &counts.tls_resumed),
         tls_handshakes_awaited: sum(|counts| &counts.tls_awaited),
         waits: array::from_fn(|bucket| all.sum(|counts| counts.waits.get(bucket).map_or(0, Counter::value))),
+        waited: Duration::from_nanos(sum(|counts| &counts.waited_nanos)),
         awaited_dials: array::from_fn(|class| {
             all.sum(|counts| counts.awaited_dials.get(class).map_or(0, Counter::value))
         }),
         refused: sum_reasons(all.iter().map(|counts| &counts.refused)),
         closed: sum_reasons(all.iter().map(|counts| &counts.closed)),
+        attempts: AttemptTotals::of(all.iter().map(|counts| &counts.attempts)),
         ..PoolReport::default()
     }
 }

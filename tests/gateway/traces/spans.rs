@@ -292,7 +292,7 @@ async fn wait_for_addresses_has_a_span_also_if_the_client_leaves_meanwhile() {
         dns.addr()
     );
     let gateway = start(&receiver, "", &routes).await;
-    assert_eq!(gateway.client("web").await.get("/").await.status, 504);
+    assert_eq!(gateway.client("web").await.get("/").await.status, 503);
     let spans = receiver.wait_for_requests(1).await;
     let (server, wait) = (of_kind(&spans, 2)[0], named(&spans, "resolve"));
     assert_eq!((wait.kind, &wait.parent), (1, &server.id));

@@ -1,10 +1,11 @@
 // The upstreams, and the health of their endpoints.
 
-import { badge, byCount, count, dateTime, h, setText, span } from "./dom.js";
+import { badge, byCount, count, dateTime, h, span, sum } from "./dom.js";
 import { Table } from "./table.js";
 
 const KIND = { healthy: "good", starting: "warn", unhealthy: "bad", ejected: "bad" };
 const DAY = 86400;
+const LATENCY = "from the end of a request to the head of its response, over the last minutes";
 
 function health() {
   const element = h("div");
@@ -23,7 +24,7 @@ function health() {
 export function upstreams() {
   let now = 0;
   const expiry = ({ endpoint }) => endpoint.certificate_expires ?? null;
-  const statuses = ({ endpoint }) => byCount(endpoint.responses).map(([code, value]) => `${code} ${count(value)}`).join(", ");
+  const listed = (counts) => byCount(counts).map(([name, value]) => `${name} ${count(value)}`).join(", ");
   const table = new Table({
     caption: "Upstreams",
     key: ({ upstream, endpoint }) => [upstream.name, upstream.owner, endpoint.url, endpoint.address].join("\n"),
@@ -40,9 +41,10 @@ export function upstreams() {
       { title: "Weight", className: "number", sort: ({ weight }) => weight, text: ({ weight }) => count(weight) },
       { title: "Requests", className: "number", note: "under way or waiting, of the limit", sort: ({ endpoint }) => endpoint.requests,
         text: ({ endpoint }) => (endpoint.max_concurrent ? `${count(endpoint.requests)} of ${count(endpoint.max_concurrent)}` : count(endpoint.requests)) },
-      { title: "Responses", className: "wide", text: statuses },
-      { title: "p50", className: "number", sort: ({ endpoint }) => endpoint.p50_seconds, text: ({ endpoint }) => span(endpoint.p50_seconds) },
-      { title: "p99", className: "number", sort: ({ endpoint }) => endpoint.p99_seconds, text: ({ endpoint }) => span(endpoint.p99_seconds) },
+      { title: "Responses", note: "by class of the status, since the pool was made", className: "wide", sort: ({ endpoint }) => sum(endpoint.responses), text: ({ endpoint }) => listed(endpoint.responses) },
+      { title: "No response", note: "attempts that failed by the connection or the time, since the pool was made", className: "wide", sort: ({ endpoint }) => sum(endpoint.failures), text: ({ endpoint }) => listed(endpoint.failures) },
+      { title: "p50", note: LATENCY, className: "number", sort: ({ endpoint }) => endpoint.p50_seconds, text: ({ endpoint }) => span(endpoint.p50_seconds) },
+      { title: "p99", note: LATENCY, className: "number", sort: ({ endpoint }) => endpoint.p99_seconds, text: ({ endpoint }) => span(endpoint.p99_seconds) },
       { title: "Certificate", note: "the server's, as of the last handshake", sort: expiry, text: (row) => (expiry(row) ? `until ${dateTime(expiry(row))}` : "–"),
         kind: (row) => (expiry(row) && expiry(row) - now < 14 * DAY ? "bad" : "") },
     ],

@@ -308,7 +308,7 @@ async fn wait_for_addresses_has_a_span_also_if_the_client_leaves_meanwhile() {
     drop(client);
     let spans = receiver.wait_for_requests(1).await;
     let wait = named(&spans, "resolve");
-    assert_eq!((wait.attribute("error.type"), wait.is_failed), ("client_closed", true));
+    assert_eq!((wait.attribute("error.type"), wait.is_failed), ("client.closed", true));
 }
 
 #[tokio::test]

@@ -84,18 +84,36 @@ pub(super) fn address(line: &mut Vec<u8>, client: Option<IpAddr>) {
 pub(super) fn json(line: &mut Vec<u8>, text: &[u8], bytes_max: usize) {
     line.push(b'"');
     let text = cut(text, bytes_max);
-    match std::str::from_utf8(text) {
-        Ok(text) => json_part(line, text),
-        Err(_) => {
-            for chunk in text.utf8_chunks() {
-                json_part(line, chunk.valid());
-                if !chunk.invalid().is_empty() {
-                    line.extend_from_slice("\u{fffd}".as_bytes());
-                }
+    if is_plain(text) {
+        line.extend_from_slice(text);
+    } else {
+        for chunk in text.utf8_chunks() {
+            json_part(line, chunk.valid());
+            if !chunk.invalid().is_empty() {
+                line.extend_from_slice("\u{fffd}".as_bytes());
             }
         }
     }
     line.push(b'"');
+}
+
+/// Returns true for printable ASCII without quotes and backslashes, which JSON has as it is. It looks at eight bytes at a time, since most
+/// texts are of this kind, and a line has many.
+fn is_plain(text: &[u8]) -> bool {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const TOPS: u64 = ONES << 7;
+    /// Marks the bytes that are zero, and perhaps others above one that is.
+    const fn zeros(word: u64) -> u64 {
+        word.wrapping_sub(ONES) & !word
+    }
+    let (words, rest) = text.as_chunks();
+    let found = words.iter().fold(0, |found, bytes| {
+        let word = u64::from_ne_bytes(*bytes);
+        let control = word.wrapping_sub(ONES * 0x20) & !word;
+        let other = |byte: u8| zeros(word ^ (ONES * u64::from(byte)));
+        found | word | control | other(b'"') | other(b'\\') | other(0x7f)
+    });
+    found & TOPS == 0 && !rest.iter().any(|byte| is_special(*byte) || !byte.is_ascii())
 }
 
 fn json_part(line: &mut Vec<u8>, text: &str) {
@@ -246,6 +264,25 @@ mod tests {
             assert_eq!(written(|line| apache(line, text, 99)), in_apache);
         }
         assert_eq!(written(|line| apache_word(line, b"a b\"", 99)), r"a\x20b\x22");
+    }
+
+    #[test]
+    fn text_is_plain_unless_a_byte_of_it_is_not_wherever_it_is() {
+        for length in 0..20 {
+            assert!(
+                is_plain(&vec![b'a'; length])
+                    && is_plain(&vec![b' '; length])
+                    && is_plain(&vec![b'~'; length])
+            );
+            for at in 0..length {
+                for byte in 0..=u8::MAX {
+                    let mut text = vec![b'z'; length];
+                    text[at] = byte;
+                    let expected = matches!(byte, 0x20..0x7f) && !matches!(byte, b'"' | b'\\');
+                    assert_eq!(is_plain(&text), expected, "{byte:#x} at {at} of {length}");
+                }
+            }
+        }
     }
 
     #[test]

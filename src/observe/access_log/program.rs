@@ -57,7 +57,7 @@ pub(super) struct Program {
 /// One field of a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Step {
-    /// The name, as the format writes it before the value.
+    /// The name, as the format writes it before the value. In JSON a comma comes first.
     key: Box<[u8]>,
     source: Source,
     /// True if only the presence of the value is shown.
@@ -202,12 +202,14 @@ impl Program {
     }
 
     fn json(&self, line: &mut Vec<u8>, calendars: &mut Calendars, entry: &Entry<'_>, cut: usize) {
-        let mut separator = b'{';
+        line.push(b'{');
+        let mut is_first = true;
         for step in &self.steps {
             let Some(value) = self.value(step, entry) else { continue };
-            line.push(separator);
-            separator = b',';
-            line.extend_from_slice(&step.key);
+            // A key has its comma.
+            let key = if is_first { step.key.get(1..).unwrap_or_default() } else { &*step.key };
+            line.extend_from_slice(key);
+            is_first = false;
             match value {
                 Value::Text(text) => json(line, &text, cut),
                 Value::Plain(text) => quoted(line, |line| line.extend_from_slice(text.as_bytes())),
@@ -216,9 +218,6 @@ impl Program {
                 Value::Time => quoted(line, |line| rfc3339(line, calendars, entry)),
                 value => value.write_bare(line, calendars, entry),
             }
-        }
-        if separator == b'{' {
-            line.push(b'{');
         }
         line.push(b'}');
     }
@@ -386,6 +385,7 @@ impl Compiler<'_> {
     fn key(&self, name: &str) -> Box<[u8]> {
         let mut key = Vec::new();
         if self.format == LogFormat::Json {
+            key.push(b',');
             json(&mut key, name.as_bytes(), usize::MAX);
             key.push(b':');
         } else {

@@ -176,8 +176,8 @@ async fn time_of_an_endpoint_begins_when_the_request_has_been_sent() {
     let mut client = gateway.client("web").await;
     client.send_raw("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nab").await;
     origin.wait_for_accepted(1).await;
-    // This is what the client is about: a slow one.
-    tokio::time::sleep(SLOW).await;
+    // This is what the client is about: a slow one. It is so slow that no delay of the response hides it.
+    tokio::time::sleep(SLOW * 20).await;
     let began = Instant::now();
     client.send_raw("c").await;
     assert_eq!(client.read_response().await.text(), "abc");

@@ -3,9 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::buckets::{DurationCounts, duration_bucket};
-use super::sharded::{Counter, ReasonCounts, add_reasons, sum_reasons};
-use super::{Page, Scrape, pool_labels, reasons, with};
+use super::buckets::{DurationCounter, DurationCounts};
+use super::pools::pool_labels;
+use super::sharded::{Counter, ReasonCounts, add_each, add_reasons, sum_reasons};
+use super::{Page, Scrape, reasons, with};
 
 /// The classes by which the responses of endpoints are counted.
 pub(crate) const RESPONSE_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -14,8 +15,7 @@ pub(crate) const RESPONSE_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx
 #[derive(Debug, Default)]
 pub(crate) struct AttemptCounts {
     responses: [Counter; RESPONSE_CLASSES.len()],
-    durations: DurationCounts<Counter>,
-    duration_nanos: Counter,
+    durations: DurationCounter,
     failures: ReasonCounts,
 }
 
@@ -27,10 +27,7 @@ impl AttemptCounts {
         if let Some(count) = self.responses.get(class).or(self.responses.last()) {
             count.add(1);
         }
-        if let Some(count) = self.durations.get(duration_bucket(took)) {
-            count.add(1);
-        }
-        self.duration_nanos.add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+        self.durations.add(took);
     }
 
     /// Counts an attempt without a response, by the kind of failure.
@@ -57,9 +54,9 @@ impl AttemptTotals {
     pub(crate) fn of<'a>(workers: impl IntoIterator<Item = &'a AttemptCounts>) -> Self {
         let (mut totals, mut nanos, mut failures) = (Self::default(), 0, Vec::new());
         for counts in workers {
-            add_values(&mut totals.responses, counts.responses.iter().map(Counter::value));
-            add_values(&mut totals.durations, counts.durations.iter().map(Counter::value));
-            nanos += counts.duration_nanos.value();
+            add_each(&mut totals.responses, counts.responses.iter().map(Counter::value));
+            counts.durations.add_to(&mut totals.durations);
+            nanos += counts.durations.nanos();
             failures.push(&counts.failures);
         }
         Self { duration: Duration::from_nanos(nanos), failures: sum_reasons(failures), ..totals }
@@ -71,15 +68,11 @@ impl AttemptTotals {
     }
 
     pub(super) fn add(&mut self, other: Self) {
-        add_values(&mut self.responses, other.responses);
-        add_values(&mut self.durations, other.durations);
+        add_each(&mut self.responses, other.responses);
+        add_each(&mut self.durations, other.durations);
         self.duration += other.duration;
         add_reasons(&mut self.failures, other.failures);
     }
-}
-
-fn add_values(sums: &mut [u64], values: impl IntoIterator<Item = u64>) {
-    sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
 }
 
 impl Scrape {

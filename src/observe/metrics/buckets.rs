@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::sharded::{Counter, add_each};
+
 /// Upper bounds of the request duration histogram, in seconds. Slower requests fall into a last bucket without bound.
 ///
 /// They reach from a tenth of a millisecond, in which a request over a kept connection on one machine is served, to the half minute after
@@ -38,10 +40,46 @@ const DURATION_BOUNDS_NANOS: [u64; 17] = [
 /// A count for each bucket.
 pub(crate) type DurationCounts<T = u64> = [T; BUCKETS];
 
+/// The histogram of one worker's durations, and their sum.
+#[derive(Debug, Default)]
+pub(crate) struct DurationCounter {
+    counts: DurationCounts<Counter>,
+    nanos: Counter,
+}
+
+impl DurationCounter {
+    /// Counts a duration.
+    pub(crate) fn add(&self, duration: Duration) {
+        let nanos = nanos(duration);
+        if let Some(count) = self.counts.get(bucket_of(nanos)) {
+            count.add(1);
+        }
+        self.nanos.add(nanos);
+    }
+
+    /// Adds the count of each bucket to a sum.
+    pub(crate) fn add_to(&self, sums: &mut DurationCounts) {
+        add_each(sums, self.counts.iter().map(Counter::value));
+    }
+
+    /// Returns the sum of all durations in nanoseconds.
+    pub(crate) fn nanos(&self) -> u64 {
+        self.nanos.value()
+    }
+}
+
 /// Returns the position of the bucket that a duration falls into: the first whose bound it does not exceed.
 pub(crate) fn duration_bucket(duration: Duration) -> usize {
-    let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+    bucket_of(nanos(duration))
+}
+
+fn bucket_of(nanos: u64) -> usize {
     DURATION_BOUNDS_NANOS.partition_point(|&bound| bound < nanos)
+}
+
+/// Returns a duration in nanoseconds, the largest number for more than 584 years.
+pub(super) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

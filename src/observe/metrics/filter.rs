@@ -10,6 +10,7 @@ use prometheus_client::metrics::MetricType;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::buckets::nanos;
 use super::filter_log::FilterLog;
 use super::sharded::{Counter, ReasonCounts, Sharded, sum_reasons};
 use super::{Page, Scrape, with};
@@ -47,7 +48,7 @@ impl FilterStats {
         let Some(shard) = self.shards.mine() else { return };
         shard.calls.add(1);
         if let Some(took) = took {
-            shard.nanos.add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+            shard.nanos.add(nanos(took));
         }
     }
 

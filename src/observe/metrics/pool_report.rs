@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 
 use super::attempts::AttemptTotals;
 use super::buckets::DurationCounts;
-use super::sharded::add_reasons;
+use super::sharded::{add_each, add_reasons};
 
 /// The number of classes of [`PoolReport::awaited_dials`].
 pub(crate) const AWAITED_DIAL_CLASSES: usize = 12;
@@ -157,10 +157,10 @@ impl PoolReport {
         let Self { max_connections_reached, max_concurrent_reached, tls_handshakes_awaited, .. } = other;
         self.peak_requests += peak_requests;
         self.requests_per_connection = self.requests_per_connection.max(requests_per_connection);
-        self.waits.iter_mut().zip(waits).for_each(|(sum, count)| *sum += count);
+        add_each(&mut self.waits, waits);
         self.waited += other.waited;
         self.attempts.add(other.attempts);
-        self.awaited_dials.iter_mut().zip(awaited_dials).for_each(|(sum, count)| *sum += count);
+        add_each(&mut self.awaited_dials, awaited_dials);
         self.max_connections_reached = self.max_connections_reached.max(max_connections_reached);
         self.max_concurrent_reached = self.max_concurrent_reached.max(max_concurrent_reached);
         self.tls_handshakes_awaited += tls_handshakes_awaited;

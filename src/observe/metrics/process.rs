@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::buckets::nanos;
+
 /// The counters of the process as a whole, written by the control thread.
 #[derive(Debug)]
 pub(crate) struct ProcessStats {
@@ -51,7 +53,7 @@ impl ProcessStats {
     /// Records a completed reload and its duration.
     pub(crate) fn reloaded(&self, took: Duration) {
         self.reloads.fetch_add(1, Ordering::Relaxed);
-        self.reload_nanos.store(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.reload_nanos.store(nanos(took), Ordering::Relaxed);
     }
 
     /// Records a reload that had errors and changed nothing: the active configuration no longer matches the files on

@@ -129,6 +129,11 @@ pub(crate) fn sum_reasons<'a>(
     sums.into_iter().collect()
 }
 
+/// Adds values to sums, each to the one at its position.
+pub(super) fn add_each(sums: &mut [u64], values: impl IntoIterator<Item = u64>) {
+    sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+}
+
 /// Adds counts to sums, by reason.
 pub(super) fn add_reasons(sums: &mut Vec<(&'static str, u64)>, counts: Vec<(&'static str, u64)>) {
     for (reason, count) in counts {

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::buckets::{BUCKETS, DurationCounts, duration_bucket};
+use super::buckets::{DurationCounter, DurationCounts, duration_bucket};
 use super::exemplars::Exemplars;
-use super::sharded::{Counter, ReasonCounts, Sharded, sum_reasons};
+use super::sharded::{Counter, ReasonCounts, Sharded, add_each, sum_reasons};
 use crate::observe::traces::TraceId;
 
 /// The classes by which finished requests are counted; `none` if the client got no status.
@@ -23,8 +23,7 @@ pub(crate) struct RouteStats {
 struct RouteShard {
     begun: Counter,
     finished: [Counter; CODE_CLASSES.len()],
-    durations: [Counter; BUCKETS],
-    duration_nanos: Counter,
+    durations: DurationCounter,
     bytes_in: Counter,
     bytes_out: Counter,
     errors: ReasonCounts,
@@ -73,14 +72,10 @@ impl RouteStats {
         error: Option<&'static str>,
     ) {
         let Some(shard) = self.shards.of(worker) else { return };
-        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        if let Some(count) = shard.durations.get(duration_bucket(duration)) {
-            count.add(1);
-        }
+        shard.durations.add(duration);
         if let Some(count) = shard.finished.get(usize::from(status / 100)).or(shard.finished.first()) {
             count.add(1);
         }
-        shard.duration_nanos.add(nanos);
         shard.bytes_in.add(bytes_in);
         shard.bytes_out.add(bytes_out);
         if let Some(reason) = error {
@@ -140,7 +135,7 @@ impl RouteStats {
     pub(crate) fn counts(&self) -> RouteCounts {
         let mut counts = RouteCounts::default();
         for shard in self.shards.iter() {
-            add_each(&mut counts.durations, &shard.durations);
+            shard.durations.add_to(&mut counts.durations);
             counts.errors += shard.finished.last().map_or(0, Counter::value);
         }
         counts.requests = counts.durations.iter().sum();
@@ -150,20 +145,20 @@ impl RouteStats {
     /// Returns the sums over all workers.
     pub(crate) fn totals(&self) -> RouteTotals {
         let mut codes = [0; CODE_CLASSES.len()];
-        let mut durations = [0; BUCKETS];
+        let mut durations = DurationCounts::default();
         let mut begun = 0;
         for shard in self.shards.iter() {
             // Finished requests are read before begun ones: a request that ends in between then counts as in flight,
             // and not as one that ended without having begun.
-            add_each(&mut codes, &shard.finished);
-            add_each(&mut durations, &shard.durations);
+            add_each(&mut codes, shard.finished.iter().map(Counter::value));
+            shard.durations.add_to(&mut durations);
             begun += shard.begun.value();
         }
         RouteTotals {
             in_flight: begun.saturating_sub(codes.iter().sum()),
             codes,
             durations,
-            duration: Duration::from_nanos(self.shards.sum(|shard| shard.duration_nanos.value())),
+            duration: Duration::from_nanos(self.shards.sum(|shard| shard.durations.nanos())),
             bytes_in: self.shards.sum(|shard| shard.bytes_in.value()),
             bytes_out: self.shards.sum(|shard| shard.bytes_out.value()),
             errors: sum_reasons(self.shards.iter().map(|shard| &shard.errors)),
@@ -174,10 +169,6 @@ impl RouteStats {
             mirror_dropped: sum_reasons(self.shards.iter().map(|shard| &shard.mirrored.dropped)),
         }
     }
-}
-
-fn add_each(sums: &mut [u64], counters: &[Counter]) {
-    sums.iter_mut().zip(counters).for_each(|(sum, counter)| *sum += counter.value());
 }
 
 /// The requests of a route that have ended.
@@ -194,7 +185,7 @@ impl RouteCounts {
     pub(crate) fn add(&mut self, other: &Self) {
         self.requests += other.requests;
         self.errors += other.errors;
-        self.durations.iter_mut().zip(&other.durations).for_each(|(sum, count)| *sum += count);
+        add_each(&mut self.durations, other.durations);
     }
 }
 
@@ -204,7 +195,7 @@ pub(crate) struct RouteTotals {
     /// Finished requests, in the order of [`CODE_CLASSES`].
     pub(crate) codes: [u64; CODE_CLASSES.len()],
     /// Finished requests per bucket of [`DURATION_BOUNDS`](super::DURATION_BOUNDS), the last bucket without bound; not cumulative.
-    pub(crate) durations: [u64; BUCKETS],
+    pub(crate) durations: DurationCounts,
     /// The sum of all durations.
     pub(crate) duration: Duration,
     /// Request body bytes received from clients.

@@ -38,7 +38,7 @@ impl Pool {
 
     /// Counts a request that waited this long before it had a connection, or none.
     pub(in crate::upstream) fn count_wait(&self, waited: Duration) {
-        self.count(|counts| counts.add_wait(waited));
+        self.count(|counts| counts.waits.add(waited));
     }
 
     /// Counts an attempt at the endpoint by its outcome. `took` is the time until the response.

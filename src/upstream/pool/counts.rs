@@ -4,10 +4,9 @@ use std::array;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
-use crate::net::clock;
 use crate::observe::metrics::{
-    AWAITED_DIAL_CLASSES, AttemptCounts, AttemptTotals, Counter, DurationCounts, PoolReport, ReasonCounts,
-    Sharded, duration_bucket, sum_reasons,
+    AWAITED_DIAL_CLASSES, AttemptCounts, AttemptTotals, Counter, DurationCounter, DurationCounts, PoolReport,
+    ReasonCounts, Sharded, sum_reasons,
 };
 
 /// The counters of one worker.
@@ -27,10 +26,8 @@ pub(super) struct Counts {
     pub(super) tls_resumed: Counter,
     pub(super) tls_awaited: Counter,
     pub(super) wait_micros: Counter,
-    /// The requests that waited for a connection, by the time.
-    pub(super) waits: DurationCounts<Counter>,
-    /// The total time of these waits.
-    pub(super) waited_nanos: Counter,
+    /// The times of requests that waited for a connection: in a queue, for a dial, or for both.
+    pub(super) waits: DurationCounter,
     /// The dials that requests waited for, by the number of busy connections: see [`PoolReport::awaited_dials`].
     pub(super) awaited_dials: [Counter; AWAITED_DIAL_CLASSES],
     pub(super) refused: ReasonCounts,
@@ -39,14 +36,6 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    /// Counts a request that waited this long, in a queue, for a dial, or for both.
-    pub(super) fn add_wait(&self, waited: Duration) {
-        if let Some(count) = self.waits.get(duration_bucket(waited)) {
-            count.add(1);
-        }
-        self.waited_nanos.add(clock::nanos(waited));
-    }
-
     /// Counts a dial that a request waits for. `busy` connections are in use or being opened, with it.
     pub(super) fn add_awaited_dial(&self, busy: usize) {
         let class = busy.max(1).next_power_of_two().ilog2() as usize;
@@ -59,6 +48,8 @@ impl Counts {
 /// Returns the part of a report that is counted.
 pub(super) fn sum(all: &Sharded<Counts>) -> PoolReport {
     let sum = |part: fn(&Counts) -> &Counter| all.sum(|counts| part(counts).value());
+    let mut waits = DurationCounts::default();
+    all.iter().for_each(|counts| counts.waits.add_to(&mut waits));
     PoolReport {
         opened: sum(|counts| &counts.opened),
         reused: sum(|counts| &counts.reused),
@@ -73,8 +64,8 @@ pub(super) fn sum(all: &Sharded<Counts>) -> PoolReport {
         tls_handshakes: sum(|counts| &counts.tls_handshakes),
         tls_resumed: sum(|counts| &counts.tls_resumed),
         tls_handshakes_awaited: sum(|counts| &counts.tls_awaited),
-        waits: array::from_fn(|bucket| all.sum(|counts| counts.waits.get(bucket).map_or(0, Counter::value))),
-        waited: Duration::from_nanos(sum(|counts| &counts.waited_nanos)),
+        waits,
+        waited: Duration::from_nanos(all.sum(|counts| counts.waits.nanos())),
         awaited_dials: array::from_fn(|class| {
             all.sum(|counts| counts.awaited_dials.get(class).map_or(0, Counter::value))
         }),

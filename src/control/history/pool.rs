@@ -97,6 +97,18 @@ impl Mark {
     }
 }
 
+/// Returns the difference of two counts modulo 2^32.
+fn difference(from: u32, to: u32) -> u64 {
+    to.wrapping_sub(from).into()
+}
+
+fn differences<const N: usize>(from: &[u32; N], to: &[u32; N]) -> [u64; N] {
+    let mut differences = [0; N];
+    let pairs = differences.iter_mut().zip(from.iter().zip(to));
+    pairs.for_each(|(count, (from, to))| *count = difference(*from, *to));
+    differences
+}
+
 /// The work of a pool in a stretch of time.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct PoolWindow {
@@ -123,7 +135,6 @@ pub(crate) struct PoolWindow {
 
 impl PoolWindow {
     fn between(from: &Mark, to: &Mark, peak_requests: u64) -> Self {
-        let difference = |from: u32, to: u32| u64::from(to.wrapping_sub(from));
         let time = |from, to| Duration::from_millis(difference(from, to));
         let reasons = |from: &[(&'static str, u32)], to: &[(&'static str, u32)]| {
             let before =
@@ -131,15 +142,6 @@ impl PoolWindow {
             let counts = to.iter().map(|(reason, count)| (*reason, difference(before(*reason), *count)));
             counts.filter(|(_, count)| *count > 0).collect()
         };
-        let durations = |from: &DurationCounts<u32>, to: &DurationCounts<u32>| {
-            let mut differences = DurationCounts::default();
-            let pairs = differences.iter_mut().zip(from.iter().zip(to));
-            pairs.for_each(|(count, (from, to))| *count = difference(*from, *to));
-            differences
-        };
-        let mut awaited_dials = [0; AWAITED_DIAL_CLASSES];
-        let pairs = awaited_dials.iter_mut().zip(from.awaited_dials.iter().zip(&to.awaited_dials));
-        pairs.for_each(|(count, (from, to))| *count = difference(*from, *to));
         Self {
             length: to.at.saturating_sub(from.at),
             opened: difference(from.opened, to.opened),
@@ -151,9 +153,9 @@ impl PoolWindow {
             tls_handshakes_awaited: difference(from.tls_awaited, to.tls_awaited),
             max_connections_reached: time(from.max_connections_millis, to.max_connections_millis),
             max_concurrent_reached: time(from.max_concurrent_millis, to.max_concurrent_millis),
-            waits: durations(&from.waits, &to.waits),
-            responses: durations(&from.responses, &to.responses),
-            awaited_dials,
+            waits: differences(&from.waits, &to.waits),
+            responses: differences(&from.responses, &to.responses),
+            awaited_dials: differences(&from.awaited_dials, &to.awaited_dials),
             closed: reasons(&from.closed, &to.closed),
             refused: reasons(&from.refused, &to.refused),
             peak_requests,

@@ -304,7 +304,7 @@ impl ExchangeLog {
     }
 
     /// Returns true if the request failed for a reason that lies behind the gateway or in it, and not with the client.
-    pub(super) fn is_failed(&self, grpc_status: Option<grpc::Status>) -> bool {
+    fn is_failed(&self, grpc_status: Option<grpc::Status>) -> bool {
         let broke = || self.status < 400 && self.error.is_some_and(|error| !error.is_client_side());
         self.status >= 500 || broke() || grpc_status.is_some_and(grpc::Status::is_server_error)
     }

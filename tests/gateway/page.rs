@@ -46,6 +46,17 @@ async fn row(browser: &mut Browser, name: &str) -> Vec<String> {
     cells.as_array().unwrap().iter().map(|cell| cell.as_str().unwrap().to_owned()).collect()
 }
 
+/// Presses the tab key until the element with this text has the focus.
+async fn tab_to(browser: &mut Browser, text: &str) {
+    for _ in 0..40 {
+        if browser.evaluate("document.activeElement.textContent").await == text {
+            return;
+        }
+        browser.press("Tab").await;
+    }
+    panic!("{text} is not within reach of the tab key");
+}
+
 #[tokio::test]
 async fn page_shows_the_numbers_that_the_metrics_have() {
     let origin = Origin::echo();
@@ -177,9 +188,7 @@ async fn filter_that_fails_is_shown_with_the_functions_of_the_guest_and_its_last
     let focused = async |browser: &mut Browser| {
         browser.evaluate("document.activeElement.getAttribute('aria-label')").await
     };
-    while browser.evaluate("document.activeElement.textContent").await != "test" {
-        browser.press("Tab").await;
-    }
+    tab_to(&mut browser, "test").await;
     browser.press("Enter").await;
     let details = browser.wait_for("its details", "document.querySelector('tr.details')?.innerText").await;
     let details = details.as_str().unwrap();
@@ -232,13 +241,7 @@ async fn keyboard_reaches_sections_rows_and_the_search() {
         browser.press(key).await;
     }
     browser.wait_for("one row", "document.querySelectorAll('main tbody tr').length === 1").await;
-    let focused = async |browser: &mut Browser| browser.evaluate("document.activeElement.textContent").await;
-    let mut tabs = 0;
-    while focused(&mut browser).await != "users" {
-        tabs += 1;
-        assert!(tabs < 40, "the row is not within reach of the tab key");
-        browser.press("Tab").await;
-    }
+    tab_to(&mut browser, "users").await;
     browser.press("Enter").await;
     browser.wait_for("its details", "document.querySelector('tr.details')?.textContent.includes('authentication') === false && document.activeElement.getAttribute('aria-expanded') === 'true'").await;
     // An update leaves focus and details where they are.

@@ -4,7 +4,6 @@ use std::fmt;
 use std::time::Duration;
 
 use super::buckets::{DurationCounter, DurationCounts};
-use super::pools::pool_labels;
 use super::sharded::{Counter, ReasonCounts, add_each, add_reasons, sum_reasons};
 use super::{Page, Scrape, reasons, with};
 
@@ -82,13 +81,13 @@ impl Scrape {
             "Responses of an endpoint, by class of the status code; retries, second attempts and mirrored requests have theirs, too",
             self.pools.iter().flat_map(|pool| {
                 let classes = pool.attempts.responses_by_class();
-                classes.map(|(class, count)| (with(pool_labels(pool), "code", class), count))
+                classes.map(|(class, count)| (with(pool.labels(), "code", class), count))
             }),
         )?;
         page.counter(
             "gateway_endpoint_failures",
             "Attempts at an endpoint that got no response, by reason: connect, timeout or reset",
-            self.pools.iter().flat_map(|pool| reasons(pool_labels(pool), &pool.attempts.failures)),
+            self.pools.iter().flat_map(|pool| reasons(pool.labels(), &pool.attempts.failures)),
         )?;
         // A histogram has twenty lines, so an endpoint without any use has none.
         let used = |counts: &DurationCounts| counts.iter().any(|count| *count > 0);
@@ -96,13 +95,13 @@ impl Scrape {
         page.durations(
             "gateway_endpoint_duration_seconds",
             "From the end of a request to an endpoint to the header of its response",
-            responded.map(|pool| (pool_labels(pool), &pool.attempts.durations, pool.attempts.duration)),
+            responded.map(|pool| (pool.labels(), &pool.attempts.durations, pool.attempts.duration)),
         )?;
         let waited = self.pools.iter().filter(|pool| used(&pool.waits));
         page.durations(
             "gateway_pool_wait_seconds",
             "Time until a request that found no idle connection had one, or gave up",
-            waited.map(|pool| (pool_labels(pool), &pool.waits, pool.waited)),
+            waited.map(|pool| (pool.labels(), &pool.waits, pool.waited)),
         )
     }
 }

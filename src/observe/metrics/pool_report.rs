@@ -146,6 +146,11 @@ impl PoolReport {
         merged
     }
 
+    /// Returns the labels of its metrics. The address tells apart those that one name resolves to.
+    pub(super) fn labels(&self) -> [(&str, &str); 3] {
+        [("pool", &self.pool), ("endpoint", &self.endpoint), ("address", &self.address)]
+    }
+
     /// Returns the number of attempts to connect that a request waited for.
     pub(crate) fn dials_awaited(&self) -> u64 {
         self.awaited_dials.iter().sum()

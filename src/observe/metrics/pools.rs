@@ -50,58 +50,52 @@ impl Scrape {
             "Connections to an endpoint, by state",
             self.pools.iter().flat_map(|pool| {
                 [("idle", pool.idle), ("active", pool.active), ("connecting", pool.connecting)]
-                    .map(|(state, count)| (with(pool_labels(pool), "state", state), count))
+                    .map(|(state, count)| (with(pool.labels(), "state", state), count))
             }),
         )?;
         page.gauge(
             "gateway_pool_certificate_expiry_seconds",
             "The end of the server's certificate, as of the last full handshake of TLS, in Unix time",
-            self.pools.iter().filter_map(|pool| Some((pool_labels(pool), pool.certificate_expires?))),
+            self.pools.iter().filter_map(|pool| Some((pool.labels(), pool.certificate_expires?))),
         )?;
         for (name, help, value) in POOL_GAUGES {
-            page.gauge(name, help, self.pools.iter().map(|pool| (pool_labels(pool), value(pool))))?;
+            page.gauge(name, help, self.pools.iter().map(|pool| (pool.labels(), value(pool))))?;
         }
         page.counter(
             "gateway_pool_probes",
             "Probes of an endpoint, by result",
             self.pools.iter().flat_map(|pool| {
                 [("success", pool.probes_succeeded), ("failure", pool.probes_failed)]
-                    .map(|(result, count)| (with(pool_labels(pool), "result", result), count))
+                    .map(|(result, count)| (with(pool.labels(), "result", result), count))
             }),
         )?;
         for (name, help, value) in POOL_COUNTERS {
-            page.counter(name, help, self.pools.iter().map(|pool| (pool_labels(pool), value(pool))))?;
+            page.counter(name, help, self.pools.iter().map(|pool| (pool.labels(), value(pool))))?;
         }
         page.counter(
             "gateway_pool_acquire_wait_seconds",
             "Time that requests waited for a connection",
-            self.pools.iter().map(|pool| (pool_labels(pool), pool.acquire_wait.as_secs_f64())),
+            self.pools.iter().map(|pool| (pool.labels(), pool.acquire_wait.as_secs_f64())),
         )?;
         page.counter(
             "gateway_pool_max_connections_reached_seconds",
             "Time during which requests waited because max_connections was reached",
-            self.pools.iter().map(|pool| (pool_labels(pool), pool.max_connections_reached.as_secs_f64())),
+            self.pools.iter().map(|pool| (pool.labels(), pool.max_connections_reached.as_secs_f64())),
         )?;
         page.counter(
             "gateway_pool_max_concurrent_reached_seconds",
             "Time during which requests waited because max_concurrent was reached",
-            self.pools.iter().map(|pool| (pool_labels(pool), pool.max_concurrent_reached.as_secs_f64())),
+            self.pools.iter().map(|pool| (pool.labels(), pool.max_concurrent_reached.as_secs_f64())),
         )?;
         page.counter(
             "gateway_pool_refused",
             "Requests that got no connection, by the limit that refused them",
-            self.pools.iter().flat_map(|pool| reasons(pool_labels(pool), &pool.refused)),
+            self.pools.iter().flat_map(|pool| reasons(pool.labels(), &pool.refused)),
         )?;
         page.counter(
             "gateway_pool_closed",
             "Connections closed, by reason",
-            self.pools.iter().flat_map(|pool| reasons(pool_labels(pool), &pool.closed)),
+            self.pools.iter().flat_map(|pool| reasons(pool.labels(), &pool.closed)),
         )
     }
-}
-
-/// Returns the labels of a pool at an endpoint.
-pub(super) fn pool_labels(pool: &PoolReport) -> [(&str, &str); 3] {
-    // The address tells apart the addresses that one name resolves to.
-    [("pool", &pool.pool), ("endpoint", &pool.endpoint), ("address", &pool.address)]
 }

@@ -251,8 +251,8 @@ impl FilteredExchange {
     }
 
     /// Records the endpoint that is being tried.
-    pub(crate) fn set_upstream(&self, url: &str, address: &SocketAddress) {
-        *self.upstream.borrow_mut() = Some(url.into());
+    pub(crate) fn set_upstream(&self, url: &Arc<str>, address: &SocketAddress) {
+        *self.upstream.borrow_mut() = Some(url.clone());
         *self.upstream_address.borrow_mut() = Some(address.clone());
     }
 

@@ -152,6 +152,11 @@ impl Endpoint {
         &self.origin.url
     }
 
+    /// Returns the same, for a record that outlives the endpoint to keep.
+    pub(crate) fn shared_url(&self) -> &Arc<str> {
+        &self.origin.url
+    }
+
     /// Returns the `Host` that this endpoint expects.
     pub(crate) fn host(&self) -> &HeaderValue {
         &self.origin.host
@@ -242,7 +247,7 @@ impl Endpoint {
         let state = self.standing.state(clock::uptime());
         let probes = self.probed.record();
         PoolReport {
-            endpoint: self.origin.url.clone(),
+            endpoint: self.url().to_owned(),
             address: self.address.to_string(),
             certificate_expires: Some(self.certificate_expires.load(Ordering::Relaxed)).filter(|at| *at > 0),
             health: state.name(),

@@ -14,7 +14,7 @@ use crate::net::tls;
 /// The server that an endpoint URL names, whatever its addresses are.
 pub(crate) struct Origin {
     /// Scheme, host, port and base path: `https://api.example.com:8443/v2`. Or a Unix socket: `unix:/run/app.sock`.
-    pub(crate) url: String,
+    pub(crate) url: Arc<str>,
     /// The base path, empty for none.
     pub(crate) base: Box<str>,
     /// The `Host` that this origin expects.
@@ -89,7 +89,15 @@ impl Origin {
         let host =
             HeaderValue::try_from(authority).unwrap_or(const { HeaderValue::from_static("localhost") });
         let base = url.base.as_str().into();
-        Ok(Self { url: url.to_string(), base, host, protocol, tls, is_srv, next_lookup: Mutex::default() })
+        Ok(Self {
+            url: url.to_string().into(),
+            base,
+            host,
+            protocol,
+            tls,
+            is_srv,
+            next_lookup: Mutex::default(),
+        })
     }
 
     /// Returns the time for which the next resolution of the name is scheduled.

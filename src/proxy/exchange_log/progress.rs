@@ -11,10 +11,10 @@ use crate::upstream::{Endpoint, Progress, UpstreamRequest};
 impl Progress for ExchangeLog {
     fn attempt(&mut self, endpoint: &Endpoint, request: &mut UpstreamRequest<'_>) {
         if let Some(filters) = &self.filters {
-            filters.exchange.set_upstream(endpoint.url(), endpoint.address());
+            filters.exchange.set_upstream(endpoint.shared_url(), endpoint.address());
         }
         if let Some(line) = &mut self.line {
-            line.endpoint = Some(endpoint.url().into());
+            line.endpoint = Some(endpoint.shared_url().clone());
             line.attempts += 1;
             line.attempt_began = Some(clock::now());
             if let Some(trace) = &mut line.trace {
@@ -55,7 +55,7 @@ impl Progress for ExchangeLog {
 
     fn moved(&mut self, endpoint: &Endpoint, is_reused: bool) {
         if let Some(filters) = &self.filters {
-            filters.exchange.set_upstream(endpoint.url(), endpoint.address());
+            filters.exchange.set_upstream(endpoint.shared_url(), endpoint.address());
         }
         if let Some(line) = &mut self.line {
             line.reused = Some(is_reused);
@@ -78,10 +78,10 @@ impl Progress for ExchangeLog {
 
     fn overtaken(&mut self, endpoint: &Endpoint, is_reused: bool) {
         if let Some(filters) = &self.filters {
-            filters.exchange.set_upstream(endpoint.url(), endpoint.address());
+            filters.exchange.set_upstream(endpoint.shared_url(), endpoint.address());
         }
         if let Some(line) = &mut self.line {
-            line.endpoint = Some(endpoint.url().into());
+            line.endpoint = Some(endpoint.shared_url().clone());
             line.reused = Some(is_reused);
             // These are times of the other attempt.
             (line.acquire, line.connect) = (None, None);

@@ -5,6 +5,7 @@ bench/setup.sh                                  installs and builds what it take
 bench/bench.py all                              everything: tables, JSON and a chart in bench/results
 bench/bench.py cpu --scenarios s1,s2 --contestants gateway,nginx --rounds 3 --seconds 2
 bench/bench.py cpu --scenarios s1 --gateway old=PROGRAM --gateway new=PROGRAM
+bench/bench.py together --scenarios t-logs,t-traces    a difference of a few hundredths
 bench/bench.py upstreams                        upstreams that fail: tables, and JSON and charts in bench/results
 bench/bench.py report FILE                      the tables and the charts once more
 """
@@ -19,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lib import chart, check, cpu, founding, latency, memory, reload, report, results, targets, upstreams
+from lib import chart, check, cpu, founding, latency, memory, reload, report, results, targets, together, upstreams
 from lib.arena import Arena
 from lib.contestants import Contestant, Pairs
 from lib.peers import GATEWAY, contestants
@@ -36,6 +37,7 @@ STEPS = {
     "reload": "failed requests and latency with reloads and without",
     "founding": "an HTTPS upstream with its connections kept, and not kept",
 }
+TOGETHER = "CPU time per request of contestants that are loaded at once, for differences of a few hundredths"
 
 
 def main() -> None:
@@ -60,6 +62,8 @@ def parse() -> argparse.Namespace:
     for name, text in {"all": "all of the following", **STEPS}.items():
         command = commands.add_parser(name, parents=options, help=text, description=text)
         command.set_defaults(run=run_steps, steps=list(STEPS) if name == "all" else [name])
+    command = commands.add_parser("together", parents=options, help=TOGETHER, description=TOGETHER)
+    command.set_defaults(run=run_steps, steps=["together"])
     options = [common_options(rounds=1)]
     for name, text in {"upstreams": "all of the following", **upstreams.STEPS}.items():
         command = commands.add_parser(name, parents=options, help=text, description=text)
@@ -163,7 +167,7 @@ def run_steps(arguments: argparse.Namespace) -> None:
         found[name] = samples
         results.save(found, output)
         say(f"kept in {output}")
-    if any(name in found for name in STEPS):
+    if any(name in found for name in (*STEPS, "together")):
         show(found, output)
 
 
@@ -196,6 +200,8 @@ def measure(
             check.run(arena, pairs, say)
         if "cpu" in steps:
             yield "cpu", cpu.run(arena, pairs, settings, say)
+        if "together" in steps:
+            yield "together", together.run(arena, pairs, settings, say)
         if "latency" in steps:
             wanted = [
                 (scenario, able)

@@ -76,6 +76,11 @@ class Arena(ExitStack):
             self._running[key] = self._start(contestant, routes)
         return self._running[key]
 
+    def end(self, contestant: Contestant, routes: int = 0) -> None:
+        """Ends the contestant, if it runs."""
+        if running := self._running.pop((contestant.name, routes), None):
+            running.process.stop()
+
     def values(self, routes: int, folder: Path) -> dict[str, object]:
         """What {{name}} stands for in commands and configurations."""
         return {

@@ -28,8 +28,13 @@ def rounds(samples: Iterable[Sample], figure: str) -> dict[tuple[str, str], Roun
 
 def ratio(ours: Rounds, theirs: Rounds) -> float | None:
     """The median of the ratios within each round that has both."""
-    ratios = [ours[number] / theirs[number] for number in ours.keys() & theirs.keys() if theirs[number]]
-    return statistics.median(ratios) if ratios else None
+    within = ratios(ours, theirs)
+    return statistics.median(within) if within else None
+
+
+def ratios(ours: Rounds, theirs: Rounds) -> list[float]:
+    """The ratios within each round that has both."""
+    return [ours[number] / theirs[number] for number in ours.keys() & theirs.keys() if theirs[number]]
 
 
 def heading(results: Results) -> str:
@@ -43,7 +48,7 @@ def heading(results: Results) -> str:
 
 def document(results: Results) -> str:
     """Everything that was measured."""
-    sections = {"cpu": cpu, "latency": latency, "memory": memory, "reload": reload, "founding": founding}
+    sections = {"cpu": cpu, "together": together, "latency": latency, "memory": memory, "reload": reload, "founding": founding}
     sections |= upstream_report.SECTIONS
     return "\n\n".join(
         [heading(results), *(section(results) for step, section in sections.items() if step in results)]
@@ -119,6 +124,29 @@ def _details(results: Results, scenario: str) -> str:
     header += " | beyond no filter" if filtered else ""
     header += " | TLS resumed" if SCENARIOS[scenario].upstream_tls else ""
     return markdown(header, rows)
+
+
+def together(results: Results) -> str:
+    """CPU time per request of contestants loaded at once, and how it compares with that of the first."""
+    samples = results["together"]
+    micros, names = rounds(samples, "cpu_us"), titles(results)
+    first = {scenario: name for scenario, name in reversed(micros)}
+    rows = [
+        [
+            f"{scenario}: {SCENARIOS[scenario].title}",
+            names.get(name, name) + _mark([one for one in samples if one["contestant"] == name]),
+            spread(micros[scenario, name].values()),
+            spread(ratios(micros[scenario, name], micros[scenario, first[scenario]]), 3),
+        ]
+        for scenario, name in micros
+    ]
+    return "\n\n".join(
+        [
+            "## CPU µs per request, loaded at once",
+            "Median (lowest–highest), and of the ratios to the first within each measurement.",
+            markdown("| | CPU µs per request | × the first", rows),
+        ]
+    )
 
 
 def latency(results: Results) -> str:

@@ -119,6 +119,20 @@ class Reports(unittest.TestCase):
         self.assertIn("× gateway", page)
         self.assertIn("| 1.20 |", page)
 
+    def test_those_loaded_at_once_are_compared_with_the_first_of_their_scenario(self):
+        pairs = [(40.0, 42.0), (50.0, 53.0), (44.0, 46.64)]
+        page = report.together(
+            results(
+                together=[
+                    sample("t-logs", name, number, micros)
+                    for number, pair in enumerate(pairs)
+                    for name, micros in zip(("gateway", "haproxy"), pair)
+                ]
+            )
+        )
+        self.assertIn("| 44.0 (40.0–50.0) | 1.000 (1.000–1.000) |", page)
+        self.assertIn("| 46.6 (42.0–53.0) | 1.060 (1.050–1.060) |", page)
+
     def test_every_step_has_its_section(self):
         window = {
             "contestant": "nginx",

@@ -91,10 +91,14 @@ class Configurations(unittest.TestCase):
         self.assertEqual(len(lines), stale.UPSTREAMS)
 
     def test_a_gateway_is_chosen_by_its_word_and_a_stranger_is_not(self):
-        chosen = upstreams.choose(["balance"], ["haproxy-random"], PROGRAMS)
-        self.assertEqual([one.name for one in chosen], ["haproxy-random"])
-        with self.assertRaises(BenchError):
-            upstreams.choose(["failures"], ["varnish"], PROGRAMS)
+        with mock.patch("shutil.which", return_value="/usr/bin/it"):
+            chosen = upstreams.choose(["balance"], ["haproxy-random"], PROGRAMS)
+            self.assertEqual([one.name for one in chosen], ["haproxy-random"])
+            with self.assertRaisesRegex(BenchError, "no such contestant: varnish"):
+                upstreams.choose(["failures"], ["varnish"], PROGRAMS)
+        with mock.patch("shutil.which", return_value=None):
+            with self.assertRaisesRegex(BenchError, "there is no haproxy\nbench/setup.sh"):
+                upstreams.choose(["balance"], ["haproxy-random"], PROGRAMS)
 
 
 class Tables(unittest.TestCase):

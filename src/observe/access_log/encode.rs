@@ -28,7 +28,18 @@ fn is_special(byte: u8) -> bool {
 }
 
 /// Appends a number.
-pub(super) fn number(line: &mut Vec<u8>, mut number: u64) {
+pub(super) fn number(line: &mut Vec<u8>, number: u64) {
+    // Most numbers of a line are small, and an array of a known length is appended without a call.
+    let digit = |number: u64| b'0' + (number % 10) as u8;
+    match number {
+        0..10 => line.push(digit(number)),
+        10..100 => line.extend_from_slice(&[digit(number / 10), digit(number)]),
+        100..1000 => line.extend_from_slice(&[digit(number / 100), digit(number / 10), digit(number)]),
+        _ => large_number(line, number),
+    }
+}
+
+fn large_number(line: &mut Vec<u8>, mut number: u64) {
     let mut digits = [0; 20];
     let mut unused = digits.len();
     for digit in digits.iter_mut().rev() {
@@ -56,7 +67,7 @@ pub(super) fn fraction<const DIGITS: usize>(line: &mut Vec<u8>, mut number: u32)
 
 /// Appends milliseconds, with three digits behind the point.
 pub(super) fn millis(line: &mut Vec<u8>, duration: Duration) {
-    number(line, u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
+    number(line, duration.as_secs().saturating_mul(1000).saturating_add(duration.subsec_millis().into()));
     fraction::<3>(line, duration.subsec_micros() % 1000);
 }
 
@@ -78,23 +89,60 @@ pub(super) fn address(line: &mut Vec<u8>, client: Option<IpAddr>) {
 }
 
 /// Appends a text as JSON writes it, in quotes. Of a longer text it takes no more than `bytes_max` bytes.
+pub(super) fn json(line: &mut Vec<u8>, text: &[u8], bytes_max: usize) {
+    line.push(b'"');
+    json_unquoted(line, text, bytes_max);
+    line.push(b'"');
+}
+
+/// Appends a text as JSON writes it, without the quotes around it.
 ///
 /// Bytes that are not UTF-8 become U+FFFD. Besides what JSON requires, it escapes the other control characters and the line separators, so
 /// that the line is one line to every reader and controls no terminal.
-pub(super) fn json(line: &mut Vec<u8>, text: &[u8], bytes_max: usize) {
-    line.push(b'"');
+pub(super) fn json_unquoted(line: &mut Vec<u8>, text: &[u8], bytes_max: usize) {
     let text = cut(text, bytes_max);
-    if is_plain(text) {
-        line.extend_from_slice(text);
-    } else {
-        for chunk in text.utf8_chunks() {
-            json_part(line, chunk.valid());
-            if !chunk.invalid().is_empty() {
-                line.extend_from_slice("\u{fffd}".as_bytes());
-            }
+    if let Some(padded) = padded(text) {
+        if is_plain(&padded) {
+            // A copy of 16 bytes is a few instructions, and one of any length a call.
+            let end = line.len() + text.len();
+            line.extend_from_slice(&padded);
+            return line.truncate(end);
+        }
+    } else if is_plain(text) {
+        return line.extend_from_slice(text);
+    }
+    for chunk in text.utf8_chunks() {
+        json_part(line, chunk.valid());
+        if !chunk.invalid().is_empty() {
+            line.extend_from_slice("\u{fffd}".as_bytes());
         }
     }
-    line.push(b'"');
+}
+
+/// Returns a text of at most 16 bytes with spaces behind it. It is put together from its start and its end, which may overlap.
+fn padded(text: &[u8]) -> Option<[u8; 16]> {
+    let bits = |bytes: usize| u32::try_from(8 * bytes).unwrap_or(u32::MAX);
+    let joined = |start: u128, end: u128, end_at: usize| start | end << bits(end_at);
+    let word = match text {
+        [] => 0,
+        [byte] => u128::from(*byte),
+        [first, second] => joined((*first).into(), (*second).into(), 1),
+        [first, second, third] => joined(joined((*first).into(), (*second).into(), 1), (*third).into(), 2),
+        _ => match (text.first_chunk::<8>(), text.last_chunk::<8>()) {
+            _ if text.len() > 16 => return None,
+            (Some(start), Some(end)) => {
+                let [start, end] = [start, end].map(|bytes| u64::from_le_bytes(*bytes).into());
+                joined(start, end, text.len() - 8)
+            }
+            _ => {
+                let [start, end] = [text.first_chunk()?, text.last_chunk()?]
+                    .map(|bytes: &[u8; 4]| u32::from_le_bytes(*bytes).into());
+                joined(start, end, text.len() - 4)
+            }
+        },
+    };
+    let spaces = u128::from_le_bytes([b' '; 16]).checked_shl(bits(text.len())).unwrap_or(0);
+    Some((word | spaces).to_le_bytes())
 }
 
 /// Returns true for printable ASCII without quotes and backslashes, which JSON has as it is. It looks at eight bytes at a time, since most
@@ -218,13 +266,23 @@ mod tests {
 
     #[test]
     fn numbers_and_times_have_all_their_digits() {
-        for value in [0, 7, 10, 99, 100, 1024, u64::from(u32::MAX), u64::MAX] {
+        for value in [0, 7, 10, 99, 100, 999, 1000, 1024, u64::from(u32::MAX), u64::MAX] {
             assert_eq!(written(|line| number(line, value)), value.to_string());
         }
         for (micros, expected) in [(0, "0.000"), (1, "0.001"), (1200, "1.200"), (61_000_001, "61000.001")] {
             assert_eq!(written(|line| millis(line, Duration::from_micros(micros))), expected);
         }
         assert_eq!(written(|line| fraction::<6>(line, 42)), ".000042");
+    }
+
+    #[test]
+    fn short_text_has_spaces_behind_it_and_a_longer_one_is_none() {
+        let text = b"0123456789abcdefg";
+        for length in 0..text.len() {
+            let expected = format!("{:16}", std::str::from_utf8(&text[..length]).unwrap());
+            assert_eq!(padded(&text[..length]).as_ref().map(<[u8; 16]>::as_slice), Some(expected.as_bytes()));
+        }
+        assert_eq!(padded(text), None);
     }
 
     #[test]
@@ -296,6 +354,13 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn ascii_is_what_a_reader_of_json_gets_back(text in "[ -~]{0,8}[\\x00-\\x7f]{0,1}[ -~]{0,16}") {
+            let line = written(|line| json(line, text.as_bytes(), usize::MAX));
+            prop_assert!(!line.chars().any(char::is_control), "{line:?}");
+            prop_assert_eq!(serde_json::from_str::<String>(&line).unwrap(), text);
+        }
+
         #[test]
         fn any_text_is_one_that_the_readers_of_its_format_get_back(text: Vec<u8>, bytes_max in 0_usize..40) {
             let lossy = String::from_utf8_lossy(&text);

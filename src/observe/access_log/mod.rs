@@ -1,8 +1,8 @@
 //! The access log: a line per request, written by a thread of its own.
 //!
-//! A worker formats the line into its own buffer and continues. Every few milliseconds the writer takes the buffers and
-//! writes them out. A log that cannot keep up (a full disk, a pipe without a reader, a receiver that is away) drops lines
-//! and counts them. It never delays a request.
+//! A worker formats the line into its own buffer and continues. A tenth of a second later, or as soon as a buffer is worth
+//! a large write, the writer takes the buffers and writes them out. A log that cannot keep up (a full disk, a pipe without
+//! a reader, a receiver that is away) drops lines and counts them. It never delays a request.
 //!
 //! What the configuration says about lines is compiled into a `Program`, and the output is a `Sink`. A reload that
 //! changes only the former keeps the latter, with its thread and its open file.
@@ -14,6 +14,8 @@ mod file;
 mod mask;
 mod program;
 mod sink;
+mod source;
+mod step;
 mod syslog;
 mod writer;
 
@@ -23,12 +25,12 @@ use std::time::Duration;
 
 pub(crate) use self::entry::Entry;
 use self::file::LogFile;
-pub(crate) use self::program::Capture;
 use self::program::Program;
 pub(crate) use self::sink::{Counts, Loss};
 use self::sink::{Sink, Stream};
+pub(crate) use self::step::Capture;
 use self::syslog::SyslogSink;
-use self::writer::Writer;
+use self::writer::{GATHER, Writer};
 use crate::config::{self, LogOutput, TokenPlace};
 
 /// An open access log. It is cheap to clone, and all clones are one log. When the last one is dropped, the log writes
@@ -102,7 +104,7 @@ impl AccessLog {
     }
 
     fn to_sink(program: Program, sink: Box<dyn Sink>, place: Place, counts: Arc<Counts>) -> io::Result<Self> {
-        let writer = Writer::start(sink, counts)?;
+        let writer = Writer::start(sink, counts, GATHER)?;
         Ok(Self(Arc::new(Open { program, output: Arc::new(Output { writer, place }) })))
     }
 

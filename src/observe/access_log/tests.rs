@@ -10,6 +10,7 @@ use super::*;
 mod files;
 mod lines;
 mod receivers;
+mod writing;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 

@@ -14,9 +14,12 @@ use crate::observe::rate_limited_warning::RateLimitedWarning;
 /// The size of a thread's line buffer in bytes: some 3,000 lines, so that a hiccup of the disk drops none.
 const BUFFER_BYTES_MAX: usize = 1024 * 1024;
 
-/// The time for which lines gather before they are written. It is short enough for a person who watches, and long
-/// enough for a hundred lines per write at ten thousand requests a second.
-const GATHER: Duration = Duration::from_millis(10);
+/// The time for which lines gather before they are written. It is short enough for a person who watches. Each write costs a wake-up here,
+/// work of the file system, and a wake-up of everyone who watches the file or its folder, as the gateway does beside its configuration.
+pub(super) const GATHER: Duration = Duration::from_millis(100);
+
+/// The bytes in a line buffer at which it is written out at once.
+pub(super) const GATHER_BYTES: usize = 256 * 1024;
 
 /// The time at the end of a log in which its last lines are sent to a receiver that is away.
 const ENDING: Duration = Duration::from_secs(2);
@@ -33,6 +36,9 @@ struct Shared {
     shards: Box<[Shard]>,
     /// True if the thread has been notified of new lines. It spares all workers but the first a wake-up.
     notified: AtomicBool,
+    /// True if the thread lets no more lines gather: a buffer is full enough, or the sink changes.
+    at_once: AtomicBool,
+    gather: Duration,
     link: Link,
     /// The sink that replaces the present one, if any.
     next_sink: Mutex<Option<Box<dyn Sink>>>,
@@ -53,12 +59,14 @@ struct Lines {
 }
 
 impl Writer {
-    /// Starts the thread. It continues the counts of an earlier log.
-    pub(super) fn start(sink: Box<dyn Sink>, counts: Arc<Counts>) -> io::Result<Self> {
+    /// Starts the thread, which lets lines gather for that time. It continues the counts of an earlier log.
+    pub(super) fn start(sink: Box<dyn Sink>, counts: Arc<Counts>, gather: Duration) -> io::Result<Self> {
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let shared = Arc::new(Shared {
             shards: (0..=threads).map(|_| Shard::default()).collect(),
             notified: AtomicBool::new(false),
+            at_once: AtomicBool::new(false),
+            gather,
             link: Link { closed: AtomicBool::new(false), counts },
             next_sink: Mutex::new(None),
             thread: OnceLock::new(),
@@ -81,6 +89,7 @@ impl Writer {
     pub(super) fn redirect(&self, sink: Box<dyn Sink>) {
         *lock(&self.0.next_sink) = Some(sink);
         // Wake the thread at once, so that the old sink is released without delay.
+        self.0.at_once.store(true, Ordering::Relaxed);
         self.0.notified.store(true, Ordering::Relaxed);
         self.0.wake();
     }
@@ -121,10 +130,13 @@ impl Shared {
             Written::Cut => self.link.counts.cut_line(),
             Written::TooLong => self.link.counts.drop_lines(Loss::TooLong, 1),
         }
+        let is_full = bytes.len() >= GATHER_BYTES;
         drop(lines);
-        // The writer clears `notified` before it locks a buffer. A line that it missed was therefore appended under a
-        // later lock, and the worker that appended it sees `notified` cleared.
-        if !self.notified.load(Ordering::Relaxed) && !self.notified.swap(true, Ordering::Relaxed) {
+        // The writer clears both flags before it locks a buffer. A line that it missed was therefore appended under a
+        // later lock, and the worker that appended it sees them cleared.
+        let raise = |flag: &AtomicBool| !flag.load(Ordering::Relaxed) && !flag.swap(true, Ordering::Relaxed);
+        let (is_first, is_urgent) = (raise(&self.notified), is_full && raise(&self.at_once));
+        if is_first || is_urgent {
             self.wake();
         }
     }
@@ -155,6 +167,7 @@ impl Shared {
                 Some(later) => self.wait_until(later),
             }
             let closed = self.link.closed.load(Ordering::Acquire);
+            self.at_once.store(false, Ordering::Relaxed);
             self.notified.store(false, Ordering::Relaxed);
             if let Some(next) = lock(&self.next_sink).take() {
                 sink = next;
@@ -206,14 +219,14 @@ impl Shared {
         }
     }
 
-    /// Waits for the first line, or for the end of the log, and then until more lines have had time to gather.
+    /// Waits for the first line, or for the end of the log, and then until more lines have gathered.
     fn wait_for_lines(&self) {
         while !self.notified.load(Ordering::Relaxed) && !self.link.is_closed() {
             thread::park();
         }
-        let until = Instant::now() + GATHER;
+        let until = Instant::now() + self.gather;
         while let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
-            if self.link.is_closed() {
+            if self.at_once.load(Ordering::Relaxed) || self.link.is_closed() {
                 return;
             }
             thread::park_timeout(left);

@@ -26,18 +26,18 @@ def contestants(gateways: Mapping[str, Path]) -> list[Contestant]:
         ours.append(_gateway(family, program, FILTERS / "upper.wasm", "nothing heads upper"))
         ours.append(_gateway(family, program, PREBUILT, "upper", "rust"))
         plain = ours[-2]
-        ours.append(_recording(plain, "traces", TRACES))
-        ours.append(_recording(plain, "logs", LOGS))
+        ours.append(_recording(plain, "traces", {"telemetry": TRACES}))
+        ours.append(_recording(plain, "logs", {"telemetry": LOGS}))
     return [*ours, *PEERS]
 
 
-def _recording(plain: Contestant, kind: str, telemetry: str) -> Contestant:
-    """Returns a gateway that differs in what it records, and takes part where that is compared."""
+def _recording(plain: Contestant, kind: str, telemetry: Mapping[str, str]) -> Contestant:
+    """Returns a proxy that differs in what it records, and takes part where that is compared."""
     return replace(
         plain,
         name=f"{plain.family}-{kind}",
         title=f"{plain.title}, {kind}",
-        values={**plain.values, "telemetry": telemetry},
+        values={**plain.values, **telemetry},
         plain=False,
         filters=frozenset(),
         policies=frozenset(),
@@ -93,6 +93,12 @@ NGINX_LUA = """
             proxy_pass http://kept;
         }
 """
+NGINX_LOGS = """log_format line escape=json '{"time":"$time_iso8601","client":"$remote_addr","listener":"web","method":"$request_method",'
+        '"target":"$request_uri","version":"$server_protocol","host":"$http_host","status":$status,"route":"kept",'
+        '"endpoint":"$upstream_addr","reused":"$connection_requests","request_bytes":$request_length,"response_bytes":$body_bytes_sent,'
+        '"connect":$upstream_connect_time,"first_byte":$upstream_header_time,"total":$request_time,"user_agent":"$http_user_agent"}';
+    access_log access.log line buffer=256k flush=100ms;"""
+"""The fields of the gateway's log as far as there are such, written in pieces as large and as often."""
 NGINX_NJS = "location /upper/ { js_body_filter upper.body; proxy_pass http://kept; }"
 
 
@@ -115,12 +121,13 @@ def _nginx(
         config="nginx.conf",
         route="        location /route-{{number}}/ { proxy_pass http://kept; }",
         values={"modules": loaded, "http": http, "filters": locations, "forwarded": FORWARDED}
-        | {"upstream_tls": "TLSv1.2" if upstream_tls12 else "TLSv1.3"},
+        | {"upstream_tls": "TLSv1.2" if upstream_tls12 else "TLSv1.3", "access_log": "access_log off;"},
         version=("nginx", "-v"),
         plain=not filters,
         upstream_tls12=upstream_tls12,
         filters=frozenset(filters.split()),
         policies=frozenset() if filters or upstream_tls12 else frozenset({"limit", "basic", "forward"}),
+        telemetry=frozenset() if filters or upstream_tls12 else frozenset({"logs"}),
         reload=signal.SIGHUP,
     )
 
@@ -256,6 +263,7 @@ C_MODULES = {name: FILTERS / f"{name}.wasm" for name in ("nothing", "heads", "up
 HAPROXY, ENVOY = _haproxy("haproxy"), _envoy("envoy", kind="", filters={})
 PEERS = (
     _nginx("nginx"),
+    _recording(_nginx("nginx"), "logs", {"access_log": NGINX_LOGS}),
     # As it is without being told: resuming a session of TLS 1.2 takes no key exchange.
     _nginx("nginx-tls12", upstream_tls12=True),
     _nginx(

@@ -127,23 +127,24 @@ def _details(results: Results, scenario: str) -> str:
 
 
 def together(results: Results) -> str:
-    """CPU time per request of contestants loaded at once, and how it compares with that of the first."""
+    """CPU time per request of contestants loaded at once, and how it compares with that of the first of each kind of proxy."""
     samples = results["together"]
     micros, names = rounds(samples, "cpu_us"), titles(results)
-    first = {scenario: name for scenario, name in reversed(micros)}
+    kind = lambda name: name.partition("-")[0]
+    first = {(scenario, kind(name)): name for scenario, name in reversed(micros)}
     rows = [
         [
             f"{scenario}: {SCENARIOS[scenario].title}",
             names.get(name, name) + _mark([one for one in samples if one["contestant"] == name]),
             spread(micros[scenario, name].values()),
-            spread(ratios(micros[scenario, name], micros[scenario, first[scenario]]), 3),
+            spread(ratios(micros[scenario, name], micros[scenario, first[scenario, kind(name)]]), 3),
         ]
         for scenario, name in micros
     ]
     return "\n\n".join(
         [
             "## CPU µs per request, loaded at once",
-            "Median (lowest–highest), and of the ratios to the first within each measurement.",
+            "Median (lowest–highest), and of the ratios to the first of the same proxy within each measurement.",
             markdown("| | CPU µs per request | × the first", rows),
         ]
     )

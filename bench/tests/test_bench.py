@@ -88,7 +88,7 @@ class Credentials(unittest.TestCase):
             one.name for one in contestants({"gateway": Path("gateway")}) if one.takes_part(SCENARIOS[scenario])
         }
         self.assertEqual(names("t-traces"), {"gateway", "gateway-traces"})
-        self.assertEqual(names("t-logs"), {"gateway", "gateway-logs"})
+        self.assertEqual(names("t-logs"), {"gateway", "gateway-logs", "nginx", "nginx-logs"})
         elsewhere = names("s1") | names("p-key") | names("f-heads")
         self.assertFalse({"gateway-traces", "gateway-logs"} & elsewhere)
 
@@ -126,7 +126,7 @@ class Reports(unittest.TestCase):
                 together=[
                     sample("t-logs", name, number, micros)
                     for number, pair in enumerate(pairs)
-                    for name, micros in zip(("gateway", "haproxy"), pair)
+                    for name, micros in zip(("haproxy", "haproxy-logs"), pair)
                 ]
             )
         )

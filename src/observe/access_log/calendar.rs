@@ -8,13 +8,6 @@ const DAYS_PER_ERA: u64 = 146_097;
 const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
-/// The formatters of the two notations.
-#[derive(Debug, Default)]
-pub(super) struct Calendars {
-    pub(super) rfc3339: Calendar,
-    pub(super) common: Calendar,
-}
-
 /// A formatter of timestamps that caches the text of the last second, because most lines share it. Each instance must
 /// be used for one format only.
 #[derive(Debug, Default)]

@@ -67,8 +67,19 @@ pub(super) fn fraction<const DIGITS: usize>(line: &mut Vec<u8>, mut number: u32)
 
 /// Appends milliseconds, with three digits behind the point.
 pub(super) fn millis(line: &mut Vec<u8>, duration: Duration) {
-    number(line, duration.as_secs().saturating_mul(1000).saturating_add(duration.subsec_millis().into()));
-    fraction::<3>(line, duration.subsec_micros() % 1000);
+    let micros = duration.subsec_micros();
+    if duration.as_secs() > 0 {
+        number(line, duration.as_secs().saturating_mul(1000).saturating_add((micros / 1000).into()));
+        return fraction::<3>(line, micros % 1000);
+    }
+    // Six digits and the point in one word, without the zeros in front.
+    let digit = |power: u32| b'0' + (micros / power % 10) as u8;
+    let point = b'.';
+    let digits = [digit(100_000), digit(10_000), digit(1000), point, digit(100), digit(10), digit(1), point];
+    let zeros = usize::from(micros < 100_000) + usize::from(micros < 10_000);
+    let end = line.len() + 7 - zeros;
+    line.extend_from_slice(&(u64::from_le_bytes(digits) >> (8 * zeros)).to_le_bytes());
+    line.truncate(end);
 }
 
 /// Appends the address of a client, or `unix:`.
@@ -269,7 +280,19 @@ mod tests {
         for value in [0, 7, 10, 99, 100, 999, 1000, 1024, u64::from(u32::MAX), u64::MAX] {
             assert_eq!(written(|line| number(line, value)), value.to_string());
         }
-        for (micros, expected) in [(0, "0.000"), (1, "0.001"), (1200, "1.200"), (61_000_001, "61000.001")] {
+        for (micros, expected) in [
+            (0, "0.000"),
+            (1, "0.001"),
+            (1200, "1.200"),
+            (9_999, "9.999"),
+            (10_000, "10.000"),
+            (99_999, "99.999"),
+            (100_000, "100.000"),
+            (987_654, "987.654"),
+            (999_999, "999.999"),
+            (1_000_000, "1000.000"),
+            (61_000_001, "61000.001"),
+        ] {
             assert_eq!(written(|line| millis(line, Duration::from_micros(micros))), expected);
         }
         assert_eq!(written(|line| fraction::<6>(line, 42)), ".000042");

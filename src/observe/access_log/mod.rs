@@ -17,6 +17,7 @@ mod sink;
 mod source;
 mod step;
 mod syslog;
+mod texts;
 mod writer;
 
 use std::io;
@@ -155,7 +156,7 @@ impl AccessLog {
     pub(crate) fn write(&self, entry: &Entry<'_>) {
         let program = &self.0.program;
         if program.keeps(entry) {
-            self.0.output.writer.append(|lines, calendars| program.line(lines, calendars, entry));
+            self.0.output.writer.append(|lines, texts| program.line(lines, texts, entry));
         }
     }
 

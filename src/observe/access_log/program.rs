@@ -5,13 +5,13 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use http::{HeaderName, HeaderValue};
 
-use super::calendar::Calendars;
-use super::encode::{address, apache, apache_word, fraction, hex, json_unquoted, logfmt, millis, number};
+use super::encode::{apache, apache_word, fraction, hex, json_unquoted, logfmt, millis, number};
 use super::entry::Entry;
 use super::mask::{MASKED, Mask, percent_decoded};
 use super::source::{Source, before, version};
 use super::step::{Capture, Compiler, SECRET_HEADERS, Step, default_fields};
 use super::syslog::Head;
+use super::texts::Texts;
 use crate::config::{self, LogCondition, LogField, LogFormat, LogOutput, SyslogReceiver, TokenPlace};
 
 /// The largest line that goes into a datagram, with the head of the message. Receivers take at least 2 KiB (RFC 5426 §3.2), and those in
@@ -99,9 +99,9 @@ impl Program {
     }
 
     /// Appends the line of an exchange, with its newline.
-    pub(super) fn line(&self, line: &mut Vec<u8>, calendars: &mut Calendars, entry: &Entry<'_>) -> Written {
+    pub(super) fn line(&self, line: &mut Vec<u8>, texts: &mut Texts, entry: &Entry<'_>) -> Written {
         let before = line.len();
-        self.write(line, calendars, entry, usize::MAX);
+        self.write(line, texts, entry, usize::MAX);
         let Some(bytes_max) = self.bytes_max else { return Written::Whole };
         // Datagrams have no newline.
         let fits = |line: &Vec<u8>| line.len() - before <= bytes_max + 1;
@@ -110,7 +110,7 @@ impl Program {
         }
         for cut in CUTS {
             line.truncate(before);
-            self.write(line, calendars, entry, cut);
+            self.write(line, texts, entry, cut);
             if fits(line) {
                 return Written::Cut;
             }
@@ -120,21 +120,21 @@ impl Program {
     }
 
     /// Appends the line. Values that a peer may have chosen are cut to `cut` bytes.
-    fn write(&self, line: &mut Vec<u8>, calendars: &mut Calendars, entry: &Entry<'_>, cut: usize) {
+    fn write(&self, line: &mut Vec<u8>, texts: &mut Texts, entry: &Entry<'_>, cut: usize) {
         if let Some(head) = &self.head {
-            let (time, micros) = calendars.rfc3339.rfc3339(entry.started);
+            let (time, micros) = texts.rfc3339.rfc3339(entry.started);
             head.write(line, time, micros);
         }
         match self.format {
-            LogFormat::Json => self.json(line, calendars, entry, cut),
-            LogFormat::Text => self.text(line, calendars, entry, cut),
-            LogFormat::Common => self.common(line, calendars, entry, cut),
-            LogFormat::Combined => self.combined(line, calendars, entry, cut),
+            LogFormat::Json => self.json(line, texts, entry, cut),
+            LogFormat::Text => self.text(line, texts, entry, cut),
+            LogFormat::Common => self.common(line, texts, entry, cut),
+            LogFormat::Combined => self.combined(line, texts, entry, cut),
         }
         line.push(b'\n');
     }
 
-    fn json(&self, line: &mut Vec<u8>, calendars: &mut Calendars, entry: &Entry<'_>, cut: usize) {
+    fn json(&self, line: &mut Vec<u8>, texts: &mut Texts, entry: &Entry<'_>, cut: usize) {
         line.push(b'{');
         let (mut is_first, mut is_open) = (true, false);
         for step in &self.steps {
@@ -147,31 +147,31 @@ impl Program {
                 &keys.after
             };
             let text = |line: &mut Vec<u8>, text: &[u8]| json_unquoted(line, text, cut);
-            if self.value(line, calendars, step, entry, |line| key.append(line), text).is_some() {
+            if self.value(line, texts, step, entry, |line| key.append(line), text).is_some() {
                 (is_first, is_open) = (false, step.source.is_quoted());
             }
         }
         line.extend_from_slice(if is_open { b"\"}" } else { b"}" });
     }
 
-    fn text(&self, line: &mut Vec<u8>, calendars: &mut Calendars, entry: &Entry<'_>, cut: usize) {
+    fn text(&self, line: &mut Vec<u8>, texts: &mut Texts, entry: &Entry<'_>, cut: usize) {
         let mut is_first = true;
         for step in &self.steps {
             let key = if is_first { &step.keys.first } else { &step.keys.after };
             let text = |line: &mut Vec<u8>, text: &[u8]| logfmt(line, text, cut);
-            if self.value(line, calendars, step, entry, |line| key.append(line), text).is_some() {
+            if self.value(line, texts, step, entry, |line| key.append(line), text).is_some() {
                 is_first = false;
             }
         }
     }
 
     /// Appends the Combined Log Format without its newline: the common one, and further values in quotes.
-    fn combined(&self, line: &mut Vec<u8>, calendars: &mut Calendars, entry: &Entry<'_>, cut: usize) {
-        self.common(line, calendars, entry, cut);
+    fn combined(&self, line: &mut Vec<u8>, texts: &mut Texts, entry: &Entry<'_>, cut: usize) {
+        self.common(line, texts, entry, cut);
         for step in &self.steps {
             line.extend_from_slice(b" \"");
             let text = |line: &mut Vec<u8>, text: &[u8]| apache(line, text, cut);
-            if self.value(line, calendars, step, entry, |_| {}, text).is_none() {
+            if self.value(line, texts, step, entry, |_| {}, text).is_none() {
                 line.push(b'-');
             }
             line.push(b'"');
@@ -179,15 +179,15 @@ impl Program {
     }
 
     /// Appends the Common Log Format without its newline. The size is always a number, as in nginx.
-    fn common(&self, line: &mut Vec<u8>, calendars: &mut Calendars, entry: &Entry<'_>, cut: usize) {
-        address(line, entry.client);
+    fn common(&self, line: &mut Vec<u8>, texts: &mut Texts, entry: &Entry<'_>, cut: usize) {
+        line.extend_from_slice(texts.client.of(entry.client));
         line.extend_from_slice(b" - ");
         match entry.identity.filter(|identity| !identity.is_empty()) {
             Some(identity) => apache_word(line, identity.as_bytes(), cut),
             None => line.push(b'-'),
         }
         line.extend_from_slice(b" [");
-        line.extend_from_slice(calendars.common.common(entry.started).as_bytes());
+        line.extend_from_slice(texts.common.common(entry.started).as_bytes());
         line.extend_from_slice(b" +0000] \"");
         apache(line, entry.method.as_bytes(), cut);
         line.push(b' ');
@@ -208,7 +208,7 @@ impl Program {
     fn value(
         &self,
         line: &mut Vec<u8>,
-        calendars: &mut Calendars,
+        texts: &mut Texts,
         step: &Step,
         entry: &Entry<'_>,
         key: impl FnOnce(&mut Vec<u8>),
@@ -247,11 +247,11 @@ impl Program {
             }
             Source::Client => {
                 key(line);
-                address(line, entry.client);
+                line.extend_from_slice(texts.client.of(entry.client));
             }
             Source::Time => {
                 key(line);
-                let (time, micros) = calendars.rfc3339.rfc3339(entry.started);
+                let (time, micros) = texts.rfc3339.rfc3339(entry.started);
                 line.extend_from_slice(time.as_bytes());
                 fraction::<6>(line, micros);
                 line.push(b'Z');

@@ -6,9 +6,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use super::calendar::Calendars;
 use super::program::Written;
 use super::sink::{Batch, Counts, Link, Loss, Sent, Sink, lines};
+use super::texts::Texts;
 use crate::observe::rate_limited_warning::RateLimitedWarning;
 
 /// The size of a thread's line buffer in bytes: some 3,000 lines, so that a hiccup of the disk drops none.
@@ -55,7 +55,7 @@ struct Shard(Mutex<Lines>);
 #[derive(Default)]
 struct Lines {
     bytes: Vec<u8>,
-    calendars: Calendars,
+    texts: Texts,
 }
 
 impl Writer {
@@ -81,7 +81,7 @@ impl Writer {
     }
 
     /// Calls `format` to append a line to this thread's buffer.
-    pub(super) fn append(&self, format: impl FnOnce(&mut Vec<u8>, &mut Calendars) -> Written) {
+    pub(super) fn append(&self, format: impl FnOnce(&mut Vec<u8>, &mut Texts) -> Written) {
         self.0.append(format);
     }
 
@@ -115,7 +115,7 @@ impl Drop for Writer {
 }
 
 impl Shared {
-    fn append(&self, format: impl FnOnce(&mut Vec<u8>, &mut Calendars) -> Written) {
+    fn append(&self, format: impl FnOnce(&mut Vec<u8>, &mut Texts) -> Written) {
         let shard = self.shards.get(own_number() % self.shards.len());
         let Some(shard) = shard.filter(|_| !self.link.is_closed()) else {
             return self.link.counts.drop_lines(Loss::Closed, 1);
@@ -124,8 +124,8 @@ impl Shared {
         if lines.bytes.len() >= BUFFER_BYTES_MAX {
             return self.link.counts.drop_lines(Loss::Buffer, 1);
         }
-        let Lines { bytes, calendars } = &mut *lines;
-        match format(bytes, calendars) {
+        let Lines { bytes, texts } = &mut *lines;
+        match format(bytes, texts) {
             Written::Whole => {}
             Written::Cut => self.link.counts.cut_line(),
             Written::TooLong => self.link.counts.drop_lines(Loss::TooLong, 1),

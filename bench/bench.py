@@ -20,7 +20,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lib import chart, check, cpu, founding, latency, memory, reload, report, results, targets, together, upstreams
+from lib import chart, check, cpu, founding, latency, memory, reload, report, results, targets, together
+from lib import upstreams
 from lib.arena import Arena
 from lib.contestants import Contestant, Pairs
 from lib.peers import GATEWAY, contestants
@@ -167,7 +168,7 @@ def run_steps(arguments: argparse.Namespace) -> None:
         found[name] = samples
         results.save(found, output)
         say(f"kept in {output}")
-    if any(name in found for name in (*STEPS, "together")):
+    if any(name in found for name in arguments.steps):
         show(found, output)
 
 

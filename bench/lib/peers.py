@@ -98,7 +98,8 @@ NGINX_LOGS = """log_format line escape=json '{"time":"$time_iso8601","client":"$
         '"endpoint":"$upstream_addr","reused":"$connection_requests","request_bytes":$request_length,"response_bytes":$body_bytes_sent,'
         '"connect":$upstream_connect_time,"first_byte":$upstream_header_time,"total":$request_time,"user_agent":"$http_user_agent"}';
     access_log access.log line buffer=256k flush=100ms;"""
-"""The fields of the gateway's log as far as there are such, written in pieces as large and as often."""
+"""The fields of the gateway's log as far as there are such, written in pieces as large and as often. It does not know whether an upstream
+connection was used before: a number of the client's connection stands in its place."""
 NGINX_NJS = "location /upper/ { js_body_filter upper.body; proxy_pass http://kept; }"
 
 

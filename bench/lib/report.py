@@ -48,8 +48,8 @@ def heading(results: Results) -> str:
 
 def document(results: Results) -> str:
     """Everything that was measured."""
-    sections = {"cpu": cpu, "together": together, "latency": latency, "memory": memory, "reload": reload, "founding": founding}
-    sections |= upstream_report.SECTIONS
+    sections = {"cpu": cpu, "together": together, "latency": latency, "memory": memory, "reload": reload}
+    sections |= {"founding": founding, **upstream_report.SECTIONS}
     return "\n\n".join(
         [heading(results), *(section(results) for step, section in sections.items() if step in results)]
     )

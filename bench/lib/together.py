@@ -10,9 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from . import load
-from .arena import Arena
+from .arena import Arena, Running
 from .contestants import Pairs
 from .cpu import SETTLE_SECONDS, WARM_SECONDS
+from .scenarios import Scenario
 
 PARTS = 3
 """The measurements of a round, which share their processes."""
@@ -29,16 +30,11 @@ def run(
             for contestant in contestants:
                 arena.end(contestant, scenario.routes)
             running = [arena.get(one, scenario.routes) for one in contestants]
-
-            def loaded(seconds: int) -> list[load.Load]:
-                with ThreadPoolExecutor(len(running)) as pool:
-                    return list(pool.map(lambda one: load.run(one, scenario, connections, seconds), running))
-
-            loaded(WARM_SECONDS)
+            load_all(running, scenario, connections, WARM_SECONDS)
             for part in range(PARTS):
                 time.sleep(SETTLE_SECONDS)
                 before = [one.process.cpu_time() for one in running]
-                done = loaded(seconds)
+                done = load_all(running, scenario, connections, seconds)
                 used = [one.process.cpu_time() - earlier for one, earlier in zip(running, before)]
                 for contestant, took, had in zip(contestants, used, done):
                     sample = {
@@ -52,3 +48,9 @@ def run(
                     samples.append(sample)
                     say(f"round {number + 1}: {scenario.name} {contestant.name} {sample['cpu_us']:.1f} µs")
     return samples
+
+
+def load_all(running: list[Running], scenario: Scenario, connections: int, seconds: int) -> list[load.Load]:
+    """Loads all of them at once, and returns what each load generator counted."""
+    with ThreadPoolExecutor(len(running)) as pool:
+        return list(pool.map(lambda one: load.run(one, scenario, connections, seconds), running))

@@ -1,6 +1,7 @@
 //! A client connection as its requests see it: its listener, its peer, and the current snapshot.
 
 use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::config::SocketAddress;
 use crate::filter::RequestInfo;
+use crate::http::fields::Fields;
 use crate::http::forward::Forwarding;
 use crate::net::peer::Peer;
 use crate::net::tls::ClientCertificate;
@@ -106,6 +108,13 @@ pub(crate) struct RequestStart {
     pub(crate) snapshot: Rc<LocalSnapshot>,
     /// The snapshot's settings for the connection.
     pub(crate) settings: Rc<ConnectionSettings>,
+}
+
+impl RequestStart {
+    /// Returns the address of the client that sends a request with these fields, as it was received; `None` on a Unix socket.
+    pub(crate) fn client_ip(&self, received: &Fields) -> Option<IpAddr> {
+        self.settings.forwarding.client_ip(received, &self.snapshot.trusted_proxies)
+    }
 }
 
 impl Client {

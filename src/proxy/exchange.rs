@@ -12,7 +12,6 @@ use crate::filter::RequestHead;
 use crate::http::body::{Body, Limited};
 use crate::http::error::Error;
 use crate::http::fields::Fields;
-use crate::http::forward;
 use crate::http::forward::request_host;
 use crate::http::h1::parse_target;
 use crate::http::message::Request;
@@ -137,8 +136,7 @@ impl<'a> Exchange<'a> {
     /// Returns the address of the client, which may be behind proxies that are trusted; `None` on a Unix socket. To be called before filters
     /// change the request.
     pub(crate) fn client_ip(&self) -> Option<IpAddr> {
-        let trusted_proxies = &self.start.snapshot.trusted_proxies;
-        forward::client_ip(&self.request.headers, self.client.peer().ip(), trusted_proxies)
+        self.start.client_ip(&self.request.headers)
     }
 
     /// Returns true if a filter had another route chosen.

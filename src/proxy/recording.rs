@@ -9,7 +9,6 @@ use tokio::time::Instant;
 
 use crate::http::error::Error;
 use crate::http::fields::Fields;
-use crate::http::forward;
 use crate::http::message::Request;
 use crate::net::clock;
 use crate::observe::traces::{
@@ -99,7 +98,7 @@ impl Recording {
             scheme: client.scheme(),
             host: headers.get(header::HOST).cloned(),
             user_agent: headers.get(header::USER_AGENT).cloned(),
-            client: forward::client_ip(headers, peer, &start.snapshot.trusted_proxies),
+            client: start.client_ip(headers),
             peer,
             spans: Vec::new(),
             left_out: 0,

@@ -63,7 +63,6 @@ async fn authenticate(auth: &Auth, exchange: &mut Exchange<'_>) -> ControlFlow<R
             method: &request.method,
             path,
             forwarding: &start.settings.forwarding,
-            peer: client.peer().ip(),
             trusted_proxies: &start.snapshot.trusted_proxies,
             is_traced: start.snapshot.telemetry.traces.is_some(),
         };

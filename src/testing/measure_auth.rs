@@ -66,7 +66,6 @@ impl Tokens {
             method: &Method::GET,
             path: "/orders",
             forwarding: &self.forwarding,
-            peer: None,
             trusted_proxies: &self.trusted_proxies,
             is_traced: false,
         };

@@ -23,6 +23,8 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 #[derive(Debug, Clone)]
 pub(crate) struct Forwarding {
     /// The peer's address; `None` on a Unix socket.
+    address: Option<IpAddr>,
+    /// The same, as a field has it.
     peer: Option<HeaderValue>,
     scheme: HeaderValue,
     is_trusted: bool,
@@ -32,13 +34,14 @@ impl Forwarding {
     /// Creates the values for a connection from `peer` whose requests use `scheme`. A trusted peer's own fields about
     /// the hops before it are believed.
     pub(crate) fn new(peer: Option<IpAddr>, scheme: &Scheme, is_trusted: bool) -> Self {
+        let address = peer.map(|peer| peer.to_canonical());
         // An address is always a valid value. If it ever is not, `unknown` is the word of RFC 7239 §6.2.
-        let peer = peer.map(|peer| {
-            HeaderValue::from_str(&peer.to_canonical().to_string())
+        let peer = address.map(|address| {
+            HeaderValue::from_str(&address.to_string())
                 .unwrap_or(const { HeaderValue::from_static("unknown") })
         });
         let scheme = HeaderValue::from_static(if *scheme == Scheme::HTTPS { "https" } else { "http" });
-        Self { peer, scheme, is_trusted }
+        Self { address, peer, scheme, is_trusted }
     }
 
     /// Returns true if the peer's word about the hops before it is believed.
@@ -92,6 +95,39 @@ impl Forwarding {
             _ => config::Scheme::Http,
         })
     }
+
+    /// Returns the address of the client: the last address in `X-Forwarded-For`, read from its end, that is not a trusted
+    /// proxy's. If the peer is not trusted, it is the peer's own address, and `None` on a Unix socket.
+    ///
+    /// An entry that is not an address ends the search, because its writer also wrote everything before it. The result is
+    /// then the address of the proxy that passed it on. Entries may have ports and brackets. It must be called before
+    /// [`Forwarding::apply`].
+    pub(crate) fn client_ip(&self, headers: &Fields, trusted_proxies: &TrustedProxies) -> Option<IpAddr> {
+        if self.is_trusted { behind_proxies(headers, self.address, trusted_proxies) } else { self.address }
+    }
+}
+
+/// Returns the address of the client behind a trusted peer.
+fn behind_proxies(
+    headers: &Fields,
+    peer: Option<IpAddr>,
+    trusted_proxies: &TrustedProxies,
+) -> Option<IpAddr> {
+    let mut client = peer;
+    for line in headers.get_all(X_FORWARDED_FOR).rev() {
+        for entry in line.to_str().unwrap_or("?").rsplit(',').map(str::trim).filter(|entry| !entry.is_empty())
+        {
+            if entry == UNIX && trusted_proxies.has_unix {
+                continue;
+            }
+            let Some(address) = parse_address(entry) else { return client };
+            client = Some(address);
+            if !trusted_proxies.has(client) {
+                return client;
+            }
+        }
+    }
+    client
 }
 
 /// Appends `X-Forwarded-Host`, which must be absent.
@@ -148,37 +184,6 @@ impl TrustedProxies {
     }
 }
 
-/// Returns the address of the client: the last address in `X-Forwarded-For`, read from its end, that is not a trusted
-/// proxy's. If the peer is not trusted, it is the peer's own address, and `None` on a Unix socket.
-///
-/// An entry that is not an address ends the search, because its writer also wrote everything before it. The result is
-/// then the address of the proxy that passed it on. Entries may have ports and brackets. It must be called before
-/// [`Forwarding::apply`].
-pub(crate) fn client_ip(
-    headers: &Fields,
-    peer: Option<IpAddr>,
-    trusted_proxies: &TrustedProxies,
-) -> Option<IpAddr> {
-    let mut client = peer.map(|peer| peer.to_canonical());
-    if !trusted_proxies.has(client) {
-        return client;
-    }
-    for line in headers.get_all(X_FORWARDED_FOR).rev() {
-        for entry in line.to_str().unwrap_or("?").rsplit(',').map(str::trim).filter(|entry| !entry.is_empty())
-        {
-            if entry == UNIX && trusted_proxies.has_unix {
-                continue;
-            }
-            let Some(address) = parse_address(entry) else { return client };
-            client = Some(address);
-            if !trusted_proxies.has(client) {
-                return client;
-            }
-        }
-    }
-    client
-}
-
 /// Parses an address as `X-Forwarded-For` has it in practice: bare, with a port, or in brackets.
 fn parse_address(entry: &str) -> Option<IpAddr> {
     let bracketed = entry.strip_prefix('[').and_then(|rest| rest.split_once(']'));
@@ -202,6 +207,11 @@ mod tests {
         let forwarding = Forwarding::new("192.0.2.1".parse().ok(), &Scheme::HTTPS, is_trusted);
         forwarding.apply(&mut headers, "example.com:8080");
         lines(&headers)
+    }
+
+    /// Returns the address of the client behind a peer.
+    fn client_ip(headers: &Fields, peer: Option<IpAddr>, trusted: &TrustedProxies) -> Option<IpAddr> {
+        Forwarding::new(peer, &Scheme::HTTP, trusted.has(peer)).client_ip(headers, trusted)
     }
 
     const FRESH: [&str; 3] =

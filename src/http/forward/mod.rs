@@ -19,7 +19,7 @@ mod via;
 mod websocket;
 
 pub(crate) use client_origin::{ClientOrigin, X_FORWARDED_PROTO};
-pub(crate) use forwarded::{Forwarding, TrustedProxies, client_ip};
+pub(crate) use forwarded::{Forwarding, TrustedProxies};
 pub(crate) use hop_by_hop::{hop_by_hop, remove_hop_by_hop, remove_named, replace_hop_by_hop};
 pub(crate) use host::{RequestHost, is_authority, parse_authority, request_host};
 use http::HeaderName;

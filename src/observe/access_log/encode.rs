@@ -4,39 +4,36 @@ use std::io::Write;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::scan::any;
+
 /// The client on a Unix socket, which has no address; as in nginx.
 const UNIX: &str = "unix:";
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
-/// Marks the bytes that a JSON string does not have as they are, and those with which such a character may begin.
-static SPECIAL: [bool; 256] = {
-    let mut special = [false; 256];
-    let mut byte = 0;
-    while byte < special.len() {
-        #[allow(clippy::indexing_slicing, reason = "the loop ends at the length, and the compiler runs it")]
-        {
-            special[byte] = byte < 0x20 || matches!(byte as u8, b'"' | b'\\' | 0x7f | 0xc2 | 0xe2);
-        }
-        byte += 1;
-    }
-    special
-};
-
-fn is_special(byte: u8) -> bool {
-    SPECIAL.get(usize::from(byte)).is_none_or(|special| *special)
-}
-
 /// Appends a number.
 pub(super) fn number(line: &mut Vec<u8>, number: u64) {
     // Most numbers of a line are small, and an array of a known length is appended without a call.
-    let digit = |number: u64| b'0' + (number % 10) as u8;
-    match number {
-        0..10 => line.push(digit(number)),
-        10..100 => line.extend_from_slice(&[digit(number / 10), digit(number)]),
-        100..1000 => line.extend_from_slice(&[digit(number / 100), digit(number / 10), digit(number)]),
+    match u32::try_from(number) {
+        Ok(number @ 0..10) => line.push(digit(number)),
+        Ok(number @ 10..100) => line.extend_from_slice(&[digit(number / 10), digit(number)]),
+        Ok(number @ 100..1000) => line.extend_from_slice(&three_digits(number)),
+        Ok(number @ 1000..10_000) => {
+            let [hundreds, tens, ones] = three_digits(number % 1000);
+            line.extend_from_slice(&[digit(number / 1000), hundreds, tens, ones]);
+        }
         _ => large_number(line, number),
     }
+}
+
+/// Returns the last digit of a number.
+fn digit(number: u32) -> u8 {
+    b'0' + (number % 10) as u8
+}
+
+/// Returns the last three digits of a number.
+fn three_digits(number: u32) -> [u8; 3] {
+    [digit(number / 100), digit(number / 10), digit(number)]
 }
 
 fn large_number(line: &mut Vec<u8>, mut number: u64) {
@@ -54,29 +51,25 @@ fn large_number(line: &mut Vec<u8>, mut number: u64) {
     line.extend_from_slice(digits.get(unused..).unwrap_or_default());
 }
 
-/// Appends a fraction of one as digits behind a point.
-pub(super) fn fraction<const DIGITS: usize>(line: &mut Vec<u8>, mut number: u32) {
-    let mut digits = [0; DIGITS];
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + (number % 10) as u8;
-        number /= 10;
-    }
-    line.push(b'.');
-    line.extend_from_slice(&digits);
+/// Appends millionths as six digits behind a point.
+pub(super) fn millionths(line: &mut Vec<u8>, number: u32) {
+    let ([a, b, c], [d, e, f]) = (three_digits(number / 1000), three_digits(number % 1000));
+    line.extend_from_slice(&[b'.', a, b, c, d, e, f]);
 }
 
 /// Appends milliseconds, with three digits behind the point.
 pub(super) fn millis(line: &mut Vec<u8>, duration: Duration) {
     let micros = duration.subsec_micros();
+    let [tenths, hundredths, thousandths] = three_digits(micros % 1000);
+    let millis = micros / 1000;
     if duration.as_secs() > 0 {
-        number(line, duration.as_secs().saturating_mul(1000).saturating_add((micros / 1000).into()));
-        return fraction::<3>(line, micros % 1000);
+        number(line, duration.as_secs().saturating_mul(1000).saturating_add(millis.into()));
+        return line.extend_from_slice(&[b'.', tenths, hundredths, thousandths]);
     }
     // Six digits and the point in one word, without the zeros in front.
-    let digit = |power: u32| b'0' + (micros / power % 10) as u8;
-    let point = b'.';
-    let digits = [digit(100_000), digit(10_000), digit(1000), point, digit(100), digit(10), digit(1), point];
-    let zeros = usize::from(micros < 100_000) + usize::from(micros < 10_000);
+    let [hundreds, tens, ones] = three_digits(millis);
+    let digits = [hundreds, tens, ones, b'.', tenths, hundredths, thousandths, b' '];
+    let zeros = usize::from(millis < 100) + usize::from(millis < 10);
     let end = line.len() + 7 - zeros;
     line.extend_from_slice(&(u64::from_le_bytes(digits) >> (8 * zeros)).to_le_bytes());
     line.truncate(end);
@@ -112,16 +105,16 @@ pub(super) fn json(line: &mut Vec<u8>, text: &[u8], bytes_max: usize) {
 /// that the line is one line to every reader and controls no terminal.
 pub(super) fn json_unquoted(line: &mut Vec<u8>, text: &[u8], bytes_max: usize) {
     let text = cut(text, bytes_max);
-    if let Some(padded) = padded(text) {
-        if is_plain(&padded) {
-            // A copy of 16 bytes is a few instructions, and one of any length a call.
-            let end = line.len() + text.len();
-            line.extend_from_slice(&padded);
-            return line.truncate(end);
-        }
-    } else if is_plain(text) {
-        return line.extend_from_slice(text);
-    }
+    if is_plain(text) { line.extend_from_slice(text) } else { json_escaped(line, text) }
+}
+
+/// Returns true for printable ASCII without quotes and backslashes, which JSON has as it is.
+fn is_plain(text: &[u8]) -> bool {
+    !any(text, |byte| (byte < b' ') | (byte >= 0x7f) | (byte == b'"') | (byte == b'\\'))
+}
+
+#[cold]
+fn json_escaped(line: &mut Vec<u8>, text: &[u8]) {
     for chunk in text.utf8_chunks() {
         json_part(line, chunk.valid());
         if !chunk.invalid().is_empty() {
@@ -130,49 +123,9 @@ pub(super) fn json_unquoted(line: &mut Vec<u8>, text: &[u8], bytes_max: usize) {
     }
 }
 
-/// Returns a text of at most 16 bytes with spaces behind it. It is put together from its start and its end, which may overlap.
-fn padded(text: &[u8]) -> Option<[u8; 16]> {
-    let bits = |bytes: usize| u32::try_from(8 * bytes).unwrap_or(u32::MAX);
-    let joined = |start: u128, end: u128, end_at: usize| start | end << bits(end_at);
-    let word = match text {
-        [] => 0,
-        [byte] => u128::from(*byte),
-        [first, second] => joined((*first).into(), (*second).into(), 1),
-        [first, second, third] => joined(joined((*first).into(), (*second).into(), 1), (*third).into(), 2),
-        _ => match (text.first_chunk::<8>(), text.last_chunk::<8>()) {
-            _ if text.len() > 16 => return None,
-            (Some(start), Some(end)) => {
-                let [start, end] = [start, end].map(|bytes| u64::from_le_bytes(*bytes).into());
-                joined(start, end, text.len() - 8)
-            }
-            _ => {
-                let [start, end] = [text.first_chunk()?, text.last_chunk()?]
-                    .map(|bytes: &[u8; 4]| u32::from_le_bytes(*bytes).into());
-                joined(start, end, text.len() - 4)
-            }
-        },
-    };
-    let spaces = u128::from_le_bytes([b' '; 16]).checked_shl(bits(text.len())).unwrap_or(0);
-    Some((word | spaces).to_le_bytes())
-}
-
-/// Returns true for printable ASCII without quotes and backslashes, which JSON has as it is. It looks at eight bytes at a time, since most
-/// texts are of this kind, and a line has many.
-fn is_plain(text: &[u8]) -> bool {
-    const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    const TOPS: u64 = ONES << 7;
-    /// Marks the bytes that are zero, and perhaps others above one that is.
-    const fn zeros(word: u64) -> u64 {
-        word.wrapping_sub(ONES) & !word
-    }
-    let (words, rest) = text.as_chunks();
-    let found = words.iter().fold(0, |found, bytes| {
-        let word = u64::from_ne_bytes(*bytes);
-        let control = word.wrapping_sub(ONES * 0x20) & !word;
-        let other = |byte: u8| zeros(word ^ (ONES * u64::from(byte)));
-        found | word | control | other(b'"') | other(b'\\') | other(0x7f)
-    });
-    found & TOPS == 0 && !rest.iter().any(|byte| is_special(*byte) || !byte.is_ascii())
+/// Returns true for a byte that a JSON string does not have as it is, or with which such a character may begin.
+fn is_special(byte: u8) -> bool {
+    matches!(byte, 0..0x20 | b'"' | b'\\' | 0x7f | 0xc2 | 0xe2)
 }
 
 fn json_part(line: &mut Vec<u8>, text: &str) {
@@ -223,8 +176,9 @@ pub(super) fn hex(line: &mut Vec<u8>, bytes: &[u8]) {
 /// Appends a text as a value of logfmt: as it is, or as a JSON string if it has anything but visible ASCII, or a character that has a
 /// meaning there.
 pub(super) fn logfmt(line: &mut Vec<u8>, text: &[u8], bytes_max: usize) {
-    let is_plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'=' | b'\\');
-    if !text.is_empty() && text.len() <= bytes_max && text.iter().all(is_plain) {
+    let is_special =
+        |byte: u8| (byte <= b' ') | (byte >= 0x7f) | (byte == b'"') | (byte == b'=') | (byte == b'\\');
+    if !text.is_empty() && text.len() <= bytes_max && !any(text, is_special) {
         line.extend_from_slice(text);
     } else {
         json(line, text, bytes_max);
@@ -234,16 +188,23 @@ pub(super) fn logfmt(line: &mut Vec<u8>, text: &[u8], bytes_max: usize) {
 /// Appends a text as Apache and nginx do: quotes, backslashes and everything that is not printable ASCII are `\xHH`, so that nothing a
 /// client sends can end the field or the line, or control a terminal.
 pub(super) fn apache(line: &mut Vec<u8>, text: &[u8], bytes_max: usize) {
-    apache_escaped(line, cut(text, bytes_max), |byte| matches!(byte, b'"' | b'\\' | ..b' ' | 0x7f..));
+    apache_escaped(line, cut(text, bytes_max), |byte| {
+        (byte < b' ') | (byte >= 0x7f) | (byte == b'"') | (byte == b'\\')
+    });
 }
 
 /// Does the same for a text that has no quotes around it, and so can have no spaces.
 pub(super) fn apache_word(line: &mut Vec<u8>, text: &[u8], bytes_max: usize) {
-    apache_escaped(line, cut(text, bytes_max), |byte| matches!(byte, b'"' | b'\\' | ..=b' ' | 0x7f..));
+    apache_escaped(line, cut(text, bytes_max), |byte| {
+        (byte <= b' ') | (byte >= 0x7f) | (byte == b'"') | (byte == b'\\')
+    });
 }
 
-fn apache_escaped(line: &mut Vec<u8>, text: &[u8], has_escape: impl Fn(u8) -> bool) {
+fn apache_escaped(line: &mut Vec<u8>, text: &[u8], has_escape: impl Fn(u8) -> bool + Copy) {
     let mut rest = text;
+    if !any(text, has_escape) {
+        return line.extend_from_slice(text);
+    }
     while let Some(at) = rest.iter().position(|byte| has_escape(*byte)) {
         let (plain, special) = rest.split_at_checked(at).unwrap_or_default();
         line.extend_from_slice(plain);
@@ -295,17 +256,9 @@ mod tests {
         ] {
             assert_eq!(written(|line| millis(line, Duration::from_micros(micros))), expected);
         }
-        assert_eq!(written(|line| fraction::<6>(line, 42)), ".000042");
-    }
-
-    #[test]
-    fn short_text_has_spaces_behind_it_and_a_longer_one_is_none() {
-        let text = b"0123456789abcdefg";
-        for length in 0..text.len() {
-            let expected = format!("{:16}", std::str::from_utf8(&text[..length]).unwrap());
-            assert_eq!(padded(&text[..length]).as_ref().map(<[u8; 16]>::as_slice), Some(expected.as_bytes()));
+        for (micros, expected) in [(0, ".000000"), (42, ".000042"), (987_654, ".987654")] {
+            assert_eq!(written(|line| millionths(line, micros)), expected);
         }
-        assert_eq!(padded(text), None);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use super::scan::any;
+
 /// The text in the place of a secret.
 pub(super) const MASKED: &str = "***";
 
@@ -27,6 +29,9 @@ impl Mask {
     /// Servers differ in where they end a parameter. So a name may follow `?`, `&`, `;` or `#`, also within the path and within the value of
     /// another parameter, and a masked value ends at `&` or `#` only.
     pub(super) fn apply<'t>(&self, text: &'t [u8]) -> Cow<'t, [u8]> {
+        if !any(text, |byte| (byte == b'?') | (byte == b'&') | (byte == b';') | (byte == b'#')) {
+            return Cow::Borrowed(text);
+        }
         let mut masked = Vec::new();
         // The part of the text that is not in `masked` yet, and the part of it that is not searched yet.
         let (mut kept, mut rest) = (text, text);

@@ -13,6 +13,7 @@ mod entry;
 mod file;
 mod mask;
 mod program;
+mod scan;
 mod sink;
 mod source;
 mod step;

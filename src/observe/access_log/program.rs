@@ -5,7 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use http::{HeaderName, HeaderValue};
 
-use super::encode::{apache, apache_word, fraction, hex, json_unquoted, logfmt, millis, number};
+use super::encode::{apache, apache_word, hex, json_unquoted, logfmt, millionths, millis, number};
 use super::entry::Entry;
 use super::mask::{MASKED, Mask, percent_decoded};
 use super::source::{Source, before, version};
@@ -136,31 +136,27 @@ impl Program {
 
     fn json(&self, line: &mut Vec<u8>, texts: &mut Texts, entry: &Entry<'_>, cut: usize) {
         line.push(b'{');
-        let (mut is_first, mut is_open) = (true, false);
+        // A key is `","name":`. There is no value before the first one, and after a number there is no quote to end.
+        let (of_first, of_unquoted) = (2, 1);
+        let mut skipped = of_first;
         for step in &self.steps {
-            let keys = &step.keys;
-            let key = if is_first {
-                &keys.first
-            } else if is_open {
-                &keys.after_quoted
-            } else {
-                &keys.after
-            };
+            let key = |line: &mut Vec<u8>| step.key.append(line, skipped);
             let text = |line: &mut Vec<u8>, text: &[u8]| json_unquoted(line, text, cut);
-            if self.value(line, texts, step, entry, |line| key.append(line), text).is_some() {
-                (is_first, is_open) = (false, step.source.is_quoted());
+            if self.value(line, texts, step, entry, key, text).is_some() {
+                skipped = if step.is_quoted { 0 } else { of_unquoted };
             }
         }
-        line.extend_from_slice(if is_open { b"\"}" } else { b"}" });
+        line.extend_from_slice(if skipped == 0 { b"\"}" } else { b"}" });
     }
 
     fn text(&self, line: &mut Vec<u8>, texts: &mut Texts, entry: &Entry<'_>, cut: usize) {
-        let mut is_first = true;
+        // A key is ` name=`.
+        let mut skipped = 1;
         for step in &self.steps {
-            let key = if is_first { &step.keys.first } else { &step.keys.after };
+            let key = |line: &mut Vec<u8>| step.key.append(line, skipped);
             let text = |line: &mut Vec<u8>, text: &[u8]| logfmt(line, text, cut);
-            if self.value(line, texts, step, entry, |line| key.append(line), text).is_some() {
-                is_first = false;
+            if self.value(line, texts, step, entry, key, text).is_some() {
+                skipped = 0;
             }
         }
     }
@@ -220,6 +216,11 @@ impl Program {
                 key(line);
                 text(line, value);
             }
+            Source::Url(of) if !step.is_masked => {
+                let value = of(entry)?;
+                key(line);
+                text(line, &self.mask.apply(value));
+            }
             Source::Word(of) => {
                 let value = of(entry)?;
                 key(line);
@@ -253,14 +254,14 @@ impl Program {
                 key(line);
                 let (time, micros) = texts.rfc3339.rfc3339(entry.started);
                 line.extend_from_slice(time.as_bytes());
-                fraction::<6>(line, micros);
+                millionths(line, micros);
                 line.push(b'Z');
             }
             Source::UnixTime => {
                 key(line);
                 let time = entry.started.duration_since(UNIX_EPOCH).unwrap_or_default();
                 number(line, time.as_secs());
-                fraction::<6>(line, time.subsec_micros());
+                millionths(line, time.subsec_micros());
             }
             source => {
                 let value = self.revised(source, entry)?;

@@ -28,8 +28,10 @@ pub(crate) struct Capture {
 /// One field of a line.
 #[derive(Debug, Clone)]
 pub(super) struct Step {
-    pub(super) keys: Keys,
+    pub(super) key: Key,
     pub(super) source: Source,
+    /// True if JSON has the value in quotes.
+    pub(super) is_quoted: bool,
     /// True if only the presence of the value is shown.
     pub(super) is_masked: bool,
 }
@@ -37,34 +39,32 @@ pub(super) struct Step {
 impl PartialEq for Step {
     /// Returns true if both write the same field: a name has one source.
     fn eq(&self, other: &Self) -> bool {
-        self.keys == other.keys && self.is_masked == other.is_masked
+        self.key == other.key && self.is_masked == other.is_masked
     }
 }
 
-/// The texts before a value: its name, and what the format has around names. A line has many fields, and it is cheaper to append few long
-/// texts than many short ones. So the quote that ends a value of JSON, and the one that begins the next, are in the key between them.
+/// The text before a value: what the format has between two values, and the name. A line has many fields, and it is cheaper to append few
+/// long texts than many short ones. So in JSON the quote that ends a value and the one that begins the next are in the key between them, as
+/// in `","host":"`. Only after a value with a quote is it appended whole.
+///
+/// One of the usual length is appended with padding behind it, which is taken off again: that takes a few instructions, and a copy of any
+/// length a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Keys {
-    /// For the first value of a line: `"host":"` or `host=`.
-    pub(super) first: Literal,
-    /// After a value that a quote ends: `","host":"`.
-    pub(super) after_quoted: Literal,
-    /// After any other one: `,"host":"` or ` host=`.
-    pub(super) after: Literal,
-}
-
-/// A constant text. One of the usual length is appended with padding behind it, which is taken off again: that takes a few instructions,
-/// and a copy of any length a call.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Literal {
-    Short { padded: [u8; 32], length: usize },
+pub(super) enum Key {
+    Short { padded: [u8; KEY_BYTES + BETWEEN_BYTES_MAX], length: usize },
     Long(Box<[u8]>),
 }
 
-impl Literal {
+/// The bytes that are appended for a short key.
+const KEY_BYTES: usize = 32;
+
+/// The most bytes that a format has between a value and the next name.
+const BETWEEN_BYTES_MAX: usize = 3;
+
+impl Key {
     fn new(text: &[u8]) -> Self {
-        let mut padded = [0; 32];
-        match padded.get_mut(..text.len()) {
+        let mut padded = [0; KEY_BYTES + BETWEEN_BYTES_MAX];
+        match padded.first_chunk_mut::<KEY_BYTES>().and_then(|start| start.get_mut(..text.len())) {
             Some(start) => {
                 start.copy_from_slice(text);
                 Self::Short { padded, length: text.len() }
@@ -73,15 +73,17 @@ impl Literal {
         }
     }
 
+    /// Appends the text without its first bytes.
     #[inline]
-    pub(super) fn append(&self, line: &mut Vec<u8>) {
+    pub(super) fn append(&self, line: &mut Vec<u8>, skipped: usize) {
         match self {
             Self::Short { padded, length } => {
-                let end = line.len() + length;
-                line.extend_from_slice(padded);
+                let rest = padded.get(skipped..).and_then(|rest| rest.first_chunk::<KEY_BYTES>());
+                let end = (line.len() + length).saturating_sub(skipped);
+                line.extend_from_slice(rest.map_or(&[], <[u8; KEY_BYTES]>::as_slice));
                 line.truncate(end);
             }
-            Self::Long(text) => line.extend_from_slice(text),
+            Self::Long(text) => line.extend_from_slice(text.get(skipped..).unwrap_or_default()),
         }
     }
 }
@@ -129,24 +131,25 @@ impl Compiler<'_> {
                 (Source::Identity(self.capture.claims.len() - 1), false)
             }
         };
-        Step { keys: self.keys(&field.to_string(), source.is_quoted()), source, is_masked: secret }
+        let is_quoted = source.is_quoted();
+        Step { key: self.key(&field.to_string(), is_quoted), source, is_quoted, is_masked: secret }
     }
 
-    fn keys(&self, name: &str, is_quoted: bool) -> Keys {
+    fn key(&self, name: &str, is_quoted: bool) -> Key {
         let mut key = Vec::new();
         if self.format == LogFormat::Json {
+            key.extend_from_slice(b"\",");
             json(&mut key, name.as_bytes(), usize::MAX);
             key.extend_from_slice(if is_quoted { b":\"" } else { b":" });
         } else {
+            key.push(b' ');
             // Claims may have these characters in their names.
             key.extend(
                 name.bytes().map(|byte| if matches!(byte, b'"' | b'=' | b'\\') { b'_' } else { byte }),
             );
             key.push(b'=');
         }
-        let behind = |before: &[u8]| Literal::new(&[before, &key].concat());
-        let after = if self.format == LogFormat::Json { b"," } else { b" " };
-        Keys { first: behind(b""), after_quoted: behind(b"\","), after: behind(after) }
+        Key::new(&key)
     }
 }
 

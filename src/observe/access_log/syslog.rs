@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use socket2::SockRef;
 
-use super::encode::fraction;
+use super::encode::millionths;
 use super::sink::{Batch, Link, Loss, Sent, Sink};
 use crate::config::{Syslog, SyslogReceiver, SyslogServer};
 use crate::observe::rate_limited_warning::RateLimitedWarning;
@@ -68,7 +68,7 @@ impl Head {
     pub(super) fn write(&self, line: &mut Vec<u8>, time: &str, micros: u32) {
         line.extend_from_slice(self.before.as_bytes());
         line.extend_from_slice(time.as_bytes());
-        fraction::<6>(line, micros);
+        millionths(line, micros);
         line.push(b'Z');
         line.extend_from_slice(self.after.as_bytes());
     }

@@ -7,7 +7,7 @@ use http::{Method, Uri, header};
 
 use crate::config::Scheme;
 use crate::http::fields::Fields;
-use crate::http::forward::{self, Forwarding, TrustedProxies};
+use crate::http::forward::{Forwarding, TrustedProxies};
 use crate::http::parts::without_parameter;
 use crate::net::tls::ClientCertificate;
 
@@ -28,8 +28,6 @@ pub(crate) struct RequestContext<'r> {
     pub(crate) path: &'r str,
     /// The values that its connection adds to each request.
     pub(crate) forwarding: &'r Forwarding,
-    /// The address of the peer; `None` on a Unix socket.
-    pub(crate) peer: Option<IpAddr>,
     pub(crate) trusted_proxies: &'r TrustedProxies,
     /// True if traces are on.
     pub(crate) is_traced: bool,
@@ -56,8 +54,7 @@ impl Credentials<'_, '_> {
 
     /// Returns the address of the client, which may be behind proxies that are trusted; `None` on a Unix socket.
     pub(crate) fn client_ip(&self) -> Option<IpAddr> {
-        let RequestContext { peer, trusted_proxies, .. } = self.context;
-        forward::client_ip(self.headers, peer, trusted_proxies)
+        self.context.forwarding.client_ip(self.headers, self.context.trusted_proxies)
     }
 
     /// Returns the normalised path with the query, as an upstream would get it from a route that rewrites nothing.
@@ -82,7 +79,6 @@ impl RequestContext<'static> {
             method: &Method::GET,
             path: "/",
             forwarding: &FORWARDING,
-            peer: "192.0.2.1".parse().ok(),
             trusted_proxies: &TRUSTED,
             is_traced: false,
         }

@@ -46,8 +46,8 @@ impl ExchangeLog {
             request_id: self.request_id().map(HeaderValue::as_bytes),
             trace_id: line.trace.as_ref().map(Trace::trace_id),
             span_id: line.trace.as_ref().and_then(|trace| trace.span_id(self.is_failed(grpc_status))),
-            request_headers: &line.request_headers,
-            response_headers: &line.response_headers,
+            request_headers: line.chosen.as_ref().map_or(&[], |chosen| &chosen.request),
+            response_headers: line.chosen.as_ref().map_or(&[], |chosen| &chosen.response),
             claims: &claims,
         });
     }

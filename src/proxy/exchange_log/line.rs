@@ -33,9 +33,8 @@ pub(super) struct Line {
     pub(super) host: Option<HeaderValue>,
     pub(super) user_agent: Option<HeaderValue>,
     pub(super) referer: Option<HeaderValue>,
-    /// The fields that the log has chosen.
-    pub(super) request_headers: Vec<Option<HeaderValue>>,
-    pub(super) response_headers: Vec<Option<HeaderValue>>,
+    /// The fields that the log has chosen, if it has. Most logs have not, and their lines are smaller without room for them.
+    pub(super) chosen: Option<Box<Chosen>>,
     pub(super) endpoint: Option<Arc<str>>,
     pub(super) reused: Option<bool>,
     pub(super) attempts: u32,
@@ -46,18 +45,28 @@ pub(super) struct Line {
     pub(super) first_byte: Option<Duration>,
 }
 
+/// The values of the fields that a log has chosen, in its order.
+#[derive(Default)]
+pub(super) struct Chosen {
+    pub(super) request: Vec<Option<HeaderValue>>,
+    pub(super) response: Vec<Option<HeaderValue>>,
+}
+
 impl Line {
     pub(super) fn new(
         capture: &Capture,
+        trace: Option<Trace>,
         client: Option<IpAddr>,
         method: Method,
         target: Uri,
         version: Version,
         headers: &Fields,
-    ) -> Self {
+    ) -> Box<Self> {
         let field = |name: HeaderName| headers.get(name).cloned();
-        Self {
-            trace: None,
+        let chosen = (!capture.request.is_empty())
+            .then(|| Box::new(Chosen { request: captured(&capture.request, headers), response: Vec::new() }));
+        Box::new(Self {
+            trace,
             started: SystemTime::now(),
             client,
             method,
@@ -66,8 +75,7 @@ impl Line {
             version,
             user_agent: capture.user_agent.then(|| field(header::USER_AGENT)).flatten(),
             referer: capture.referer.then(|| field(header::REFERER)).flatten(),
-            request_headers: captured(&capture.request, headers),
-            response_headers: Vec::new(),
+            chosen,
             endpoint: None,
             reused: None,
             attempts: 0,
@@ -76,12 +84,19 @@ impl Line {
             acquire: None,
             connect: None,
             first_byte: None,
+        })
+    }
+
+    /// Keeps the fields of a response that the log has chosen.
+    pub(super) fn responded(&mut self, capture: &Capture, headers: &Fields) {
+        if !capture.response.is_empty() {
+            self.chosen.get_or_insert_default().response = captured(&capture.response, headers);
         }
     }
 }
 
 /// Returns the values of the fields of these names, each of which is one list if it has several lines.
-pub(super) fn captured(names: &[HeaderName], headers: &Fields) -> Vec<Option<HeaderValue>> {
+fn captured(names: &[HeaderName], headers: &Fields) -> Vec<Option<HeaderValue>> {
     names.iter().map(|name| headers.joined(name)).collect()
 }
 

@@ -13,12 +13,11 @@ use std::time::Duration;
 use http::{HeaderValue, Method, Uri, Version};
 use tokio::time::Instant;
 
-use self::line::{Line, NO_FIELDS, captured};
+use self::line::{Line, NO_FIELDS};
 use crate::filter::{End, Session};
 use crate::http::body::Body;
 use crate::http::error::Error;
 use crate::http::fields::Fields;
-use crate::http::forward;
 use crate::http::grpc;
 use crate::http::message::{Request, Response};
 use crate::net::clock;
@@ -69,13 +68,10 @@ impl ExchangeLog {
         let trace = telemetry.traces.as_ref().map(|traces| Trace::begin(traces, client, start, request));
         let is_recorded = trace.as_ref().is_some_and(Trace::is_recorded);
         log.line = (telemetry.access_log.is_some() || is_recorded).then(|| {
-            let client =
-                forward::client_ip(&request.headers, client.peer().ip(), &start.snapshot.trusted_proxies);
             let Request { method, target, version, headers, .. } = request;
+            let client = start.client_ip(headers);
             let capture = telemetry.access_log.as_ref().map_or(&NO_FIELDS, AccessLog::capture);
-            let mut line = Line::new(capture, client, method.clone(), target.clone(), *version, headers);
-            line.trace = trace;
-            Box::new(line)
+            Line::new(capture, trace, client, method.clone(), target.clone(), *version, headers)
         });
         log
     }
@@ -87,7 +83,7 @@ impl ExchangeLog {
             let method = Method::from_bytes(b"-").unwrap_or_default();
             let headers = Fields::new();
             let (capture, ip) = (access_log.capture(), client.peer().ip());
-            Box::new(Line::new(capture, ip, method, Uri::default(), Version::HTTP_11, &headers))
+            Line::new(capture, None, ip, method, Uri::default(), Version::HTTP_11, &headers)
         });
         log
     }
@@ -215,7 +211,7 @@ impl ExchangeLog {
             notes.finish(headers);
         }
         if let (Some(line), Some(log)) = (&mut self.line, &self.telemetry.access_log) {
-            line.response_headers = captured(&log.capture().response, headers);
+            line.responded(log.capture(), headers);
         }
     }
 

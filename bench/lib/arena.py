@@ -142,6 +142,7 @@ class Arena(ExitStack):
             raise BenchError(f"{missing}: run bench/setup.sh")
         folder = Path(tempfile.mkdtemp(prefix=f"{contestant.name}-", dir=self.folder))
         folder.chmod(0o755)
+        (folder / "logs").mkdir()
         values = self.values(routes, folder)
         if contestant.upstream_tls12:
             values["origin_tls"] = f"127.0.0.1:{self.origin_tls12_port}"

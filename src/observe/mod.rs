@@ -1,6 +1,7 @@
 //! Observation: metrics, the access log, traces, the filter of the log, and warnings that do not flood it.
 
 pub(crate) mod access_log;
+mod hex;
 pub(crate) mod log_filter;
 pub(crate) mod metrics;
 pub(crate) mod rate_limited_warning;

@@ -5,35 +5,49 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::scan::any;
+use crate::observe::hex;
 
 /// The client on a Unix socket, which has no address; as in nginx.
 const UNIX: &str = "unix:";
 
-const HEX: &[u8; 16] = b"0123456789abcdef";
-
 /// Appends a number.
 pub(super) fn number(line: &mut Vec<u8>, number: u64) {
-    // Most numbers of a line are small, and an array of a known length is appended without a call.
     match u32::try_from(number) {
-        Ok(number @ 0..10) => line.push(digit(number)),
-        Ok(number @ 10..100) => line.extend_from_slice(&[digit(number / 10), digit(number)]),
-        Ok(number @ 100..1000) => line.extend_from_slice(&three_digits(number)),
-        Ok(number @ 1000..10_000) => {
-            let [hundreds, tens, ones] = three_digits(number % 1000);
-            line.extend_from_slice(&[digit(number / 1000), hundreds, tens, ones]);
+        Ok(digit @ 0..10) => line.push(b'0' + digit as u8),
+        Ok(number @ 10..100_000_000) => {
+            let digits = eight_digits(number);
+            let zeros = leading_zeros(digits);
+            start_of(line, digits >> (8 * zeros), 8 - zeros);
         }
         _ => large_number(line, number),
     }
 }
 
-/// Returns the last digit of a number.
-fn digit(number: u32) -> u8 {
-    b'0' + (number % 10) as u8
+/// The digit zero in each byte.
+const ZEROS: u64 = u64::from_ne_bytes([b'0'; 8]);
+
+/// Returns the last eight digits of a number, the first one in the lowest byte. It computes all of them at once, as a line has many numbers.
+fn eight_digits(number: u32) -> u64 {
+    let number = u64::from(number);
+    // Two halves of four digits, four quarters of two, and eight digits, each in its own part of the word. The factors divide by a hundred and
+    // by ten, and are exact for numbers of four and of two digits.
+    let halves = number / 10_000 % 10_000 | (number % 10_000) << 32;
+    let hundreds = ((halves * 10_486) >> 20) & 0x0000_007f_0000_007f;
+    let quarters = hundreds | (halves - hundreds * 100) << 16;
+    let tens = ((quarters * 103) >> 10) & 0x000f_000f_000f_000f;
+    ZEROS | tens | (quarters - tens * 10) << 8
 }
 
-/// Returns the last three digits of a number.
-fn three_digits(number: u32) -> [u8; 3] {
-    [digit(number / 100), digit(number / 10), digit(number)]
+/// Returns the number of zeros in front of such digits.
+fn leading_zeros(digits: u64) -> usize {
+    usize::try_from((digits ^ ZEROS).trailing_zeros() / 8).unwrap_or(0)
+}
+
+/// Appends the first bytes of a word, from the lowest one. A copy of a whole word takes a few instructions, and one of any length a call.
+fn start_of(line: &mut Vec<u8>, word: u64, length: usize) {
+    let end = line.len() + length;
+    line.extend_from_slice(&word.to_le_bytes());
+    line.truncate(end);
 }
 
 fn large_number(line: &mut Vec<u8>, mut number: u64) {
@@ -53,26 +67,23 @@ fn large_number(line: &mut Vec<u8>, mut number: u64) {
 
 /// Appends millionths as six digits behind a point.
 pub(super) fn millionths(line: &mut Vec<u8>, number: u32) {
-    let ([a, b, c], [d, e, f]) = (three_digits(number / 1000), three_digits(number % 1000));
-    line.extend_from_slice(&[b'.', a, b, c, d, e, f]);
+    let six = eight_digits(number) >> 16;
+    start_of(line, six << 8 | u64::from(b'.'), 7);
 }
 
 /// Appends milliseconds, with three digits behind the point.
 pub(super) fn millis(line: &mut Vec<u8>, duration: Duration) {
     let micros = duration.subsec_micros();
-    let [tenths, hundredths, thousandths] = three_digits(micros % 1000);
-    let millis = micros / 1000;
+    // Of the first two digits, both are zero.
+    let six = eight_digits(micros) >> 16;
+    let fraction = six >> 24 << 8 | u64::from(b'.');
     if duration.as_secs() > 0 {
-        number(line, duration.as_secs().saturating_mul(1000).saturating_add(millis.into()));
-        return line.extend_from_slice(&[b'.', tenths, hundredths, thousandths]);
+        number(line, duration.as_secs().saturating_mul(1000).saturating_add((micros / 1000).into()));
+        return start_of(line, fraction, 4);
     }
-    // Six digits and the point in one word, without the zeros in front.
-    let [hundreds, tens, ones] = three_digits(millis);
-    let digits = [hundreds, tens, ones, b'.', tenths, hundredths, thousandths, b' '];
-    let zeros = usize::from(millis < 100) + usize::from(millis < 10);
-    let end = line.len() + 7 - zeros;
-    line.extend_from_slice(&(u64::from_le_bytes(digits) >> (8 * zeros)).to_le_bytes());
-    line.truncate(end);
+    let word = six & 0x00ff_ffff | fraction << 24;
+    let zeros = usize::from(micros < 100_000) + usize::from(micros < 10_000);
+    start_of(line, word >> (8 * zeros), 7 - zeros);
 }
 
 /// Appends the address of a client, or `unix:`.
@@ -114,6 +125,7 @@ fn is_plain(text: &[u8]) -> bool {
 }
 
 #[cold]
+#[inline(never)]
 fn json_escaped(line: &mut Vec<u8>, text: &[u8]) {
     for chunk in text.utf8_chunks() {
         json_part(line, chunk.valid());
@@ -169,8 +181,9 @@ fn escaped(line: &mut Vec<u8>, escape: &[u8], length: usize) -> usize {
 
 /// Appends bytes as hexadecimal digits.
 pub(super) fn hex(line: &mut Vec<u8>, bytes: &[u8]) {
-    let digit = |value: u8| HEX.get(usize::from(value)).copied().unwrap_or(b'0');
-    line.extend(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]));
+    let (fours, rest) = bytes.as_chunks();
+    fours.iter().for_each(|bytes| line.extend_from_slice(&hex::digits(*bytes)));
+    rest.iter().for_each(|byte| line.extend_from_slice(&hex::two_digits(*byte)));
 }
 
 /// Appends a text as a value of logfmt: as it is, or as a JSON string if it has anything but visible ASCII, or a character that has a
@@ -217,8 +230,15 @@ fn apache_escaped(line: &mut Vec<u8>, text: &[u8], has_escape: impl Fn(u8) -> bo
 }
 
 /// Cuts a text after at most that many bytes, before a character that would be cut.
+#[inline]
 fn cut(text: &[u8], bytes_max: usize) -> &[u8] {
-    let Some(cut) = text.get(..bytes_max).filter(|cut| cut.len() < text.len()) else { return text };
+    if text.len() <= bytes_max { text } else { cut_off(text, bytes_max) }
+}
+
+#[cold]
+#[inline(never)]
+fn cut_off(text: &[u8], bytes_max: usize) -> &[u8] {
+    let cut = text.get(..bytes_max).unwrap_or(text);
     let is_inside = |at: &usize| text.get(*at).is_some_and(|byte| byte & 0xc0 == 0x80);
     let end = (bytes_max.saturating_sub(3)..=bytes_max).rev().find(|at| !is_inside(at)).unwrap_or(bytes_max);
     cut.get(..end).unwrap_or(cut)
@@ -238,8 +258,16 @@ mod tests {
 
     #[test]
     fn numbers_and_times_have_all_their_digits() {
-        for value in [0, 7, 10, 99, 100, 999, 1000, 1024, u64::from(u32::MAX), u64::MAX] {
+        let powers = (0..20).map(|power| 10u64.pow(power));
+        let around = powers.flat_map(|power| [power - 1, power, power + 1, power.saturating_mul(7)]);
+        for value in around.chain([0, 1024, 12_345_678, 90_909_090, u64::from(u32::MAX), u64::MAX]) {
             assert_eq!(written(|line| number(line, value)), value.to_string());
+        }
+        for value in 0..10_000 {
+            assert_eq!(
+                eight_digits(value * 10_001).to_le_bytes(),
+                *format!("{:08}", value * 10_001).as_bytes()
+            );
         }
         for (micros, expected) in [
             (0, "0.000"),

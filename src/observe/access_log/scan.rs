@@ -14,7 +14,10 @@ pub(super) fn any(text: &[u8], is_it: impl Fn(u8) -> bool + Copy) -> bool {
     if let (Some(start), Some(end)) = (text.first_chunk::<4>(), text.last_chunk::<4>()) {
         return in_block(start, is_it) || in_block(end, is_it);
     }
-    text.iter().any(|byte| is_it(*byte))
+    if let (Some(start), Some(end)) = (text.first_chunk::<2>(), text.last_chunk::<2>()) {
+        return in_block(start, is_it) || in_block(end, is_it);
+    }
+    text.first().is_some_and(|byte| is_it(*byte))
 }
 
 #[inline]

@@ -7,6 +7,8 @@ use std::sync::LazyLock;
 use http::{HeaderName, HeaderValue};
 use serde::{Serialize, Serializer};
 
+use crate::observe::hex;
+
 /// The field of the trace and the parent.
 pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
@@ -21,8 +23,6 @@ const SAMPLED: u8 = 1;
 
 /// The flag of a trace whose identifier has 56 random bits at its end.
 const RANDOM: u8 = 2;
-
-const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 /// The identifier of a trace, which is not zero.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -151,19 +151,24 @@ impl TraceContext {
 
     fn text(&self) -> [u8; LENGTH] {
         let mut text = [b'-'; LENGTH];
-        let all = [0].into_iter().chain(self.trace_id.0).chain(self.span_id.0).chain([self.flags]);
-        let mut places = text.iter_mut();
-        for (index, byte) in all.enumerate() {
-            if matches!(index, 1 | 17 | 25) {
-                places.next(); // a dash before each part
-            }
-            for digit in [byte >> 4, byte & 15] {
-                if let (Some(place), Some(digit)) = (places.next(), DIGITS.get(usize::from(digit))) {
-                    *place = *digit;
-                }
-            }
-        }
+        write_hex(&mut text, 0, &[0]);
+        write_hex(&mut text, 3, &self.trace_id.0);
+        write_hex(&mut text, 36, &self.span_id.0);
+        write_hex(&mut text, 53, &[self.flags]);
         text
+    }
+}
+
+/// Writes bytes as digits at a place of a text.
+fn write_hex(text: &mut [u8; LENGTH], at: usize, bytes: &[u8]) {
+    let places = text.get_mut(at..).unwrap_or_default();
+    let (fours, rest) = bytes.as_chunks();
+    let (eights, places) = places.split_at_mut_checked(8 * fours.len()).unwrap_or_default();
+    for (place, bytes) in eights.as_chunks_mut().0.iter_mut().zip(fours) {
+        *place = hex::digits(*bytes);
+    }
+    for (place, byte) in places.as_chunks_mut().0.iter_mut().zip(rest) {
+        *place = hex::two_digits(*byte);
     }
 }
 

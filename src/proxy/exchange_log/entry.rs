@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::HeaderValue;
+use http::uri::PathAndQuery;
 
 use super::ExchangeLog;
 use crate::http::error::Error;
@@ -14,7 +15,7 @@ impl ExchangeLog {
     /// Writes the line of the exchange, if there is an access log.
     pub(super) fn write_line(&self, status: u16, grpc_status: Option<grpc::Status>, total: Duration) {
         let (Some(line), Some(log)) = (&self.line, &self.telemetry.access_log) else { return };
-        let target = line.target.path_and_query().map_or("-", |target| target.as_str());
+        let target = line.target.as_ref().map_or("-", PathAndQuery::as_str);
         let identity = self.identity();
         let chosen = log.capture().claims.iter();
         let claims: Vec<_> = chosen.map(|claim| identity.and_then(|identity| identity.text(claim))).collect();

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Method, Uri, Version, header};
 use tokio::time::Instant;
 
@@ -28,7 +29,8 @@ pub(super) struct Line {
     pub(super) started: SystemTime,
     pub(super) client: Option<IpAddr>,
     pub(super) method: Method,
-    pub(super) target: Uri,
+    /// Path and query as they came; `None` if there are none, as in bytes that are no request.
+    pub(super) target: Option<PathAndQuery>,
     pub(super) version: Version,
     pub(super) host: Option<HeaderValue>,
     pub(super) user_agent: Option<HeaderValue>,
@@ -58,7 +60,7 @@ impl Line {
         trace: Option<Trace>,
         client: Option<IpAddr>,
         method: Method,
-        target: Uri,
+        target: &Uri,
         version: Version,
         headers: &Fields,
     ) -> Box<Self> {
@@ -70,8 +72,8 @@ impl Line {
             started: SystemTime::now(),
             client,
             method,
-            host: capture.host.then(|| host_of(&target, headers)).flatten(),
-            target,
+            host: capture.host.then(|| host_of(target, headers)).flatten(),
+            target: target.path_and_query().cloned(),
             version,
             user_agent: capture.user_agent.then(|| field(header::USER_AGENT)).flatten(),
             referer: capture.referer.then(|| field(header::REFERER)).flatten(),

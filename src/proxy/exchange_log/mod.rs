@@ -71,7 +71,7 @@ impl ExchangeLog {
             let Request { method, target, version, headers, .. } = request;
             let client = start.client_ip(headers);
             let capture = telemetry.access_log.as_ref().map_or(&NO_FIELDS, AccessLog::capture);
-            Line::new(capture, trace, client, method.clone(), target.clone(), *version, headers)
+            Line::new(capture, trace, client, method.clone(), target, *version, headers)
         });
         log
     }
@@ -83,7 +83,7 @@ impl ExchangeLog {
             let method = Method::from_bytes(b"-").unwrap_or_default();
             let headers = Fields::new();
             let (capture, ip) = (access_log.capture(), client.peer().ip());
-            Line::new(capture, None, ip, method, Uri::default(), Version::HTTP_11, &headers)
+            Line::new(capture, None, ip, method, &Uri::default(), Version::HTTP_11, &headers)
         });
         log
     }

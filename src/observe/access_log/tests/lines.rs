@@ -154,6 +154,35 @@ fn chosen_fields_are_in_their_order_and_only_they_are_kept() {
 }
 
 #[test]
+fn name_of_any_length_is_whole_wherever_its_field_is() {
+    let entry =
+        Entry { request_headers: &[Some(HeaderValue::from_static("one"))], ..answered_from_upstream() };
+    for length in 15..30 {
+        let name = format!("header.{}", "n".repeat(length));
+        for (fields, json, text) in [
+            (
+                format!("{name}, status"),
+                format!(r#"{{"{name}":"one","status":200}}"#),
+                format!("{name}=one status=200"),
+            ),
+            (
+                format!("status, {name}"),
+                format!(r#"{{"status":200,"{name}":"one"}}"#),
+                format!("status=200 {name}=one"),
+            ),
+            (
+                format!("route, {name}"),
+                format!(r#"{{"route":"spike","{name}":"one"}}"#),
+                format!("route=spike {name}=one"),
+            ),
+        ] {
+            assert_eq!(line(&format!("{{ fields: [{fields}] }}"), &entry), json);
+            assert_eq!(line(&format!("{{ format: text, fields: [{fields}] }}"), &entry), text);
+        }
+    }
+}
+
+#[test]
 fn secrets_are_masked_in_every_place() {
     let secret = "SECRET";
     let headers: Vec<_> = (0..7).map(|_| Some(HeaderValue::from_static("Bearer SECRET"))).collect();

@@ -83,7 +83,7 @@ pub(crate) use self::values::key_source::{KeySource, KeyUrl};
 pub(crate) use self::values::limit_by::LimitBy;
 pub(crate) use self::values::listener_address::FileMode;
 pub(crate) use self::values::log_condition::LogCondition;
-pub(crate) use self::values::log_field::{LogField, OwnField};
+pub(crate) use self::values::log_field::{FieldVisitor, LogField, OwnField};
 pub(crate) use self::values::log_output::{LogOutput, SyslogReceiver, SyslogServer};
 pub(crate) use self::values::max_concurrent::MaxConcurrent;
 pub(crate) use self::values::method::Method;

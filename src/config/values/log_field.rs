@@ -24,6 +24,11 @@ pub(crate) enum LogField {
     Identity(Box<str>),
 }
 
+/// A visitor of fields. It is a trait and not a closure, so that it can ask for its inlining: each visit is then code for one field.
+pub(crate) trait FieldVisitor {
+    fn visit(&mut self, field: OwnField);
+}
+
 /// Defines the fields with their names, in the order of a line that chooses none.
 macro_rules! own_fields {
     ($($field:ident $name:literal $is_default:literal,)*) => {
@@ -43,6 +48,12 @@ macro_rules! own_fields {
             /// Returns true for a field of lines that choose none.
             pub(crate) const fn is_default(self) -> bool {
                 match self { $(Self::$field => $is_default,)* }
+            }
+
+            /// Visits the fields of lines that choose none, in order.
+            #[inline(always)]
+            pub(crate) fn visit_default(visitor: &mut impl FieldVisitor) {
+                $(if $is_default { visitor.visit(Self::$field); })*
             }
         }
     };

@@ -10,6 +10,7 @@
 mod calendar;
 mod encode;
 mod entry;
+mod fields;
 mod file;
 mod mask;
 mod program;

@@ -1,14 +1,14 @@
 //! The program of a log: what its configuration says about lines, compiled once.
 
-use std::borrow::Cow;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
-use http::{HeaderName, HeaderValue};
+use http::HeaderName;
 
-use super::encode::{apache, apache_word, hex, json_unquoted, logfmt, millionths, millis, number};
+use super::encode::{apache, apache_word, number};
 use super::entry::Entry;
-use super::mask::{MASKED, Mask, percent_decoded};
-use super::source::{Source, before, version};
+use super::fields::{Fields, Json, Logfmt, Notation, text_of};
+use super::mask::{MASKED, Mask};
+use super::source::version;
 use super::step::{Capture, Compiler, SECRET_HEADERS, Step, default_fields};
 use super::syslog::Head;
 use super::texts::Texts;
@@ -26,6 +26,8 @@ const CUTS: [usize; 5] = [2048, 512, 128, 32, 8];
 pub(super) struct Program {
     format: LogFormat,
     steps: Box<[Step]>,
+    /// True if the steps are those of a log that chooses no fields, and none is masked.
+    is_default: bool,
     capture: Capture,
     mask: Mask,
     only: Box<[LogCondition]>,
@@ -61,7 +63,7 @@ impl Program {
         let mask = Mask::new(settings.mask.query.iter().map(config::ParameterName::as_str).chain(of_queries));
         let mut compiler =
             Compiler { format: settings.format, secret: &secret, mask: &mask, capture: Capture::default() };
-        let steps = match &settings.fields {
+        let steps: Box<[Step]> = match &settings.fields {
             Some(fields) => fields.iter().map(|field| compiler.step(field)).collect(),
             None => {
                 default_fields(settings.format).map(|field| compiler.step(&LogField::Own(field))).collect()
@@ -77,6 +79,7 @@ impl Program {
         };
         Self {
             format: settings.format,
+            is_default: settings.fields.is_none() && !steps.iter().any(|step| step.is_masked),
             steps,
             capture: compiler.capture,
             mask,
@@ -136,28 +139,21 @@ impl Program {
 
     fn json(&self, line: &mut Vec<u8>, texts: &mut Texts, entry: &Entry<'_>, cut: usize) {
         line.push(b'{');
-        // A key is `","name":`. There is no value before the first one, and after a number there is no quote to end.
-        let (of_first, of_unquoted) = (2, 1);
-        let mut skipped = of_first;
-        for step in &self.steps {
-            let key = |line: &mut Vec<u8>| step.key.append(line, skipped);
-            let text = |line: &mut Vec<u8>, text: &[u8]| json_unquoted(line, text, cut);
-            if self.value(line, texts, step, entry, key, text).is_some() {
-                skipped = if step.is_quoted { 0 } else { of_unquoted };
-            }
-        }
-        line.extend_from_slice(if skipped == 0 { b"\"}" } else { b"}" });
+        let mut fields = Fields::<Json>::new(line, texts, entry, &self.mask, cut);
+        self.put(&mut fields);
+        let end: &[u8] = if fields.is_open() { b"\"}" } else { b"}" };
+        line.extend_from_slice(end);
     }
 
     fn text(&self, line: &mut Vec<u8>, texts: &mut Texts, entry: &Entry<'_>, cut: usize) {
-        // A key is ` name=`.
-        let mut skipped = 1;
-        for step in &self.steps {
-            let key = |line: &mut Vec<u8>| step.key.append(line, skipped);
-            let text = |line: &mut Vec<u8>, text: &[u8]| logfmt(line, text, cut);
-            if self.value(line, texts, step, entry, key, text).is_some() {
-                skipped = 0;
-            }
+        self.put(&mut Fields::<Logfmt>::new(line, texts, entry, &self.mask, cut));
+    }
+
+    fn put<N: Notation>(&self, fields: &mut Fields<'_, N>) {
+        if self.is_default {
+            fields.put_default(&self.steps);
+        } else {
+            self.steps.iter().for_each(|step| fields.put(step));
         }
     }
 
@@ -166,9 +162,10 @@ impl Program {
         self.common(line, texts, entry, cut);
         for step in &self.steps {
             line.extend_from_slice(b" \"");
-            let text = |line: &mut Vec<u8>, text: &[u8]| apache(line, text, cut);
-            if self.value(line, texts, step, entry, |_| {}, text).is_none() {
-                line.push(b'-');
+            match text_of(&step.source, entry, &self.mask) {
+                Some(_) if step.is_masked => apache(line, MASKED.as_bytes(), cut),
+                Some(text) => apache(line, &text, cut),
+                None => line.push(b'-'),
             }
             line.push(b'"');
         }
@@ -199,105 +196,6 @@ impl Program {
         line.push(b' ');
         number(line, entry.response_bytes);
     }
-
-    /// Appends the value of a field, after its key. Appends nothing and returns `None` if the exchange has none.
-    fn value(
-        &self,
-        line: &mut Vec<u8>,
-        texts: &mut Texts,
-        step: &Step,
-        entry: &Entry<'_>,
-        key: impl FnOnce(&mut Vec<u8>),
-        text: impl FnOnce(&mut Vec<u8>, &[u8]),
-    ) -> Option<()> {
-        match &step.source {
-            Source::Text(of) if !step.is_masked => {
-                let value = of(entry)?;
-                key(line);
-                text(line, value);
-            }
-            Source::Url(of) if !step.is_masked => {
-                let value = of(entry)?;
-                key(line);
-                text(line, &self.mask.apply(value));
-            }
-            Source::Word(of) => {
-                let value = of(entry)?;
-                key(line);
-                line.extend_from_slice(value);
-            }
-            Source::Number(of) => {
-                let value = of(entry)?;
-                key(line);
-                number(line, value);
-            }
-            Source::Millis(of) => {
-                let value = of(entry)?;
-                key(line);
-                millis(line, value);
-            }
-            Source::Bool(of) => {
-                let value = of(entry)?;
-                key(line);
-                line.extend_from_slice(if value { b"true" } else { b"false" });
-            }
-            Source::Hex(of) => {
-                let value = of(entry)?;
-                key(line);
-                hex(line, value);
-            }
-            Source::Client => {
-                key(line);
-                line.extend_from_slice(texts.client.of(entry.client));
-            }
-            Source::Time => {
-                key(line);
-                let (time, micros) = texts.rfc3339.rfc3339(entry.started);
-                line.extend_from_slice(time.as_bytes());
-                millionths(line, micros);
-                line.push(b'Z');
-            }
-            Source::UnixTime => {
-                key(line);
-                let time = entry.started.duration_since(UNIX_EPOCH).unwrap_or_default();
-                number(line, time.as_secs());
-                millionths(line, time.subsec_micros());
-            }
-            source => {
-                let value = self.revised(source, entry)?;
-                key(line);
-                text(line, if step.is_masked { MASKED.as_bytes() } else { &value });
-            }
-        }
-        Some(())
-    }
-
-    /// Returns a text that is looked for, or in which secrets are masked.
-    fn revised<'e>(&self, source: &Source, entry: &'e Entry<'_>) -> Option<Cow<'e, [u8]>> {
-        // A field may be a URL, or have one.
-        let field =
-            |captured: Option<&'e Option<HeaderValue>>| Some(self.mask.apply(captured?.as_ref()?.as_bytes()));
-        match source {
-            Source::Url(of) => Some(self.mask.apply(of(entry)?)),
-            Source::Header(index) => field(entry.request_headers.get(*index)),
-            Source::ResponseHeader(index) => field(entry.response_headers.get(*index)),
-            Source::Identity(index) => Some(Cow::Borrowed(entry.claims.get(*index)?.as_deref()?.as_bytes())),
-            Source::Query(name) => Some(match parameter(entry.target, name.as_bytes())? {
-                Cow::Borrowed(value) => self.mask.apply(value),
-                Cow::Owned(value) => self.mask.apply(&value).into_owned().into(),
-            }),
-            Source::Text(of) => of(entry).map(Cow::Borrowed),
-            // These are no texts of others.
-            Source::Word(_)
-            | Source::Hex(_)
-            | Source::Number(_)
-            | Source::Millis(_)
-            | Source::Bool(_)
-            | Source::Client
-            | Source::Time
-            | Source::UnixTime => None,
-        }
-    }
 }
 
 /// Returns true for an exchange that has failed: a status of servers, of HTTP or gRPC, or an end before the response was complete.
@@ -315,14 +213,4 @@ fn applies(condition: LogCondition, entry: &Entry<'_>) -> bool {
         LogCondition::Slow(time) => entry.total > Duration::from(time),
         LogCondition::Status(status) => entry.status >= status,
     }
-}
-
-/// Returns the first parameter of this name, both decoded.
-fn parameter<'e>(target: &'e [u8], name: &[u8]) -> Option<Cow<'e, [u8]>> {
-    let query = target.get(before(target, b'?').len() + 1..)?;
-    let mut pairs = query.split(|byte| *byte == b'&').map(|pair| {
-        let written = before(pair, b'=');
-        (written, pair.get(written.len() + 1..).unwrap_or_default())
-    });
-    pairs.find(|(written, _)| *percent_decoded(written) == *name).map(|(_, value)| percent_decoded(value))
 }

@@ -39,6 +39,7 @@ pub(super) enum Source {
 
 impl Source {
     /// Returns the source of a field that the gateway knows by itself.
+    #[inline(always)]
     pub(super) fn of(field: OwnField) -> Self {
         match field {
             OwnField::Time => Self::Time,

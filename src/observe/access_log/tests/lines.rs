@@ -154,6 +154,21 @@ fn chosen_fields_are_in_their_order_and_only_they_are_kept() {
 }
 
 #[test]
+fn log_that_chooses_the_default_fields_has_the_lines_of_one_that_chooses_none() {
+    let names = OwnField::ALL.iter().filter(|field| field.is_default()).map(|field| field.name());
+    let names = names.collect::<Vec<_>>().join(", ");
+    for (format, masked) in [("json", r#""user_agent":"***""#), ("text", "user_agent=***")] {
+        for entry in [complete(), answered_from_upstream(), forged()] {
+            let with = |more: &str| line(&format!("{{ format: {format}, {more} }}"), &entry);
+            assert_eq!(with(""), with(&format!("fields: [{names}]")));
+            let mask = "mask: { headers: [user-agent] }";
+            assert!(with(mask).contains(masked), "{}", with(mask));
+            assert_eq!(with(mask), with(&format!("fields: [{names}], {mask}")));
+        }
+    }
+}
+
+#[test]
 fn name_of_any_length_is_whole_wherever_its_field_is() {
     let entry =
         Entry { request_headers: &[Some(HeaderValue::from_static("one"))], ..answered_from_upstream() };

@@ -31,7 +31,8 @@ fn eight_digits(number: u32) -> u64 {
     let number = u64::from(number);
     // Two halves of four digits, four quarters of two, and eight digits, each in its own part of the word. The factors divide by a hundred and
     // by ten, and are exact for numbers of four and of two digits.
-    let halves = number / 10_000 % 10_000 | (number % 10_000) << 32;
+    let (high, low) = (number / 10_000 % 10_000, number % 10_000);
+    let halves = high | low << 32;
     let hundreds = ((halves * 10_486) >> 20) & 0x0000_007f_0000_007f;
     let quarters = hundreds | (halves - hundreds * 100) << 16;
     let tens = ((quarters * 103) >> 10) & 0x000f_000f_000f_000f;
@@ -121,7 +122,7 @@ pub(super) fn json_unquoted(line: &mut Vec<u8>, text: &[u8], bytes_max: usize) {
 
 /// Returns true for printable ASCII without quotes and backslashes, which JSON has as it is.
 fn is_plain(text: &[u8]) -> bool {
-    !any(text, |byte| (byte < b' ') | (byte >= 0x7f) | (byte == b'"') | (byte == b'\\'))
+    !any(text, |byte| !(b' '..0x7f).contains(&byte) | (byte == b'"') | (byte == b'\\'))
 }
 
 #[cold]
@@ -190,7 +191,7 @@ pub(super) fn hex(line: &mut Vec<u8>, bytes: &[u8]) {
 /// meaning there.
 pub(super) fn logfmt(line: &mut Vec<u8>, text: &[u8], bytes_max: usize) {
     let is_special =
-        |byte: u8| (byte <= b' ') | (byte >= 0x7f) | (byte == b'"') | (byte == b'=') | (byte == b'\\');
+        |byte: u8| !(b'!'..0x7f).contains(&byte) | (byte == b'"') | (byte == b'=') | (byte == b'\\');
     if !text.is_empty() && text.len() <= bytes_max && !any(text, is_special) {
         line.extend_from_slice(text);
     } else {
@@ -202,14 +203,14 @@ pub(super) fn logfmt(line: &mut Vec<u8>, text: &[u8], bytes_max: usize) {
 /// client sends can end the field or the line, or control a terminal.
 pub(super) fn apache(line: &mut Vec<u8>, text: &[u8], bytes_max: usize) {
     apache_escaped(line, cut(text, bytes_max), |byte| {
-        (byte < b' ') | (byte >= 0x7f) | (byte == b'"') | (byte == b'\\')
+        !(b' '..0x7f).contains(&byte) | (byte == b'"') | (byte == b'\\')
     });
 }
 
 /// Does the same for a text that has no quotes around it, and so can have no spaces.
 pub(super) fn apache_word(line: &mut Vec<u8>, text: &[u8], bytes_max: usize) {
     apache_escaped(line, cut(text, bytes_max), |byte| {
-        (byte <= b' ') | (byte >= 0x7f) | (byte == b'"') | (byte == b'\\')
+        !(b'!'..0x7f).contains(&byte) | (byte == b'"') | (byte == b'\\')
     });
 }
 

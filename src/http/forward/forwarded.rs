@@ -23,9 +23,9 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 #[derive(Debug, Clone)]
 pub(crate) struct Forwarding {
     /// The peer's address; `None` on a Unix socket.
-    address: Option<IpAddr>,
-    /// The same, as a field has it.
-    peer: Option<HeaderValue>,
+    peer: Option<IpAddr>,
+    /// The value that the peer has in `X-Forwarded-For`.
+    peer_value: Option<HeaderValue>,
     scheme: HeaderValue,
     is_trusted: bool,
 }
@@ -34,14 +34,13 @@ impl Forwarding {
     /// Creates the values for a connection from `peer` whose requests use `scheme`. A trusted peer's own fields about
     /// the hops before it are believed.
     pub(crate) fn new(peer: Option<IpAddr>, scheme: &Scheme, is_trusted: bool) -> Self {
-        let address = peer.map(|peer| peer.to_canonical());
+        let peer = peer.map(|peer| peer.to_canonical());
         // An address is always a valid value. If it ever is not, `unknown` is the word of RFC 7239 §6.2.
-        let peer = address.map(|address| {
-            HeaderValue::from_str(&address.to_string())
-                .unwrap_or(const { HeaderValue::from_static("unknown") })
+        let peer_value = peer.map(|peer| {
+            HeaderValue::from_str(&peer.to_string()).unwrap_or(const { HeaderValue::from_static("unknown") })
         });
         let scheme = HeaderValue::from_static(if *scheme == Scheme::HTTPS { "https" } else { "http" });
-        Self { address, peer, scheme, is_trusted }
+        Self { peer, peer_value, scheme, is_trusted }
     }
 
     /// Returns true if the peer's word about the hops before it is believed.
@@ -63,7 +62,7 @@ impl Forwarding {
     pub(crate) fn apply(&self, headers: &mut Fields, host: &str) {
         if self.is_trusted {
             headers.retain(|name, _| !is_disguise(name.as_str()) && !is_disguised_identity(name.as_str()));
-            if let Some(peer) = &self.peer {
+            if let Some(peer) = &self.peer_value {
                 let chain = append_to_chain(headers, peer);
                 headers.insert(X_FORWARDED_FOR, chain);
             }
@@ -78,7 +77,7 @@ impl Forwarding {
                 let name = name.as_str();
                 !is_disguise(name) && !is_identity(name)
             });
-            if let Some(peer) = &self.peer {
+            if let Some(peer) = &self.peer_value {
                 headers.append(X_FORWARDED_FOR, peer.clone());
             }
             headers.append(X_FORWARDED_PROTO, self.scheme.clone());
@@ -101,9 +100,9 @@ impl Forwarding {
     ///
     /// An entry that is not an address ends the search, because its writer also wrote everything before it. The result is
     /// then the address of the proxy that passed it on. Entries may have ports and brackets. It must be called before
-    /// [`Forwarding::apply`].
+    /// [`Forwarding::apply`], with the proxies by which it was decided whether the peer is trusted.
     pub(crate) fn client_ip(&self, headers: &Fields, trusted_proxies: &TrustedProxies) -> Option<IpAddr> {
-        if self.is_trusted { behind_proxies(headers, self.address, trusted_proxies) } else { self.address }
+        if self.is_trusted { behind_proxies(headers, self.peer, trusted_proxies) } else { self.peer }
     }
 }
 
@@ -270,7 +269,7 @@ mod tests {
         let trusted =
             TrustedProxies::new(&["10.0.0.0/8", "fd00::/8", "unix"].map(|proxy| proxy.parse().unwrap()));
         // `unix:` is a peer on a Unix socket, and a client there.
-        let cases: [(&str, &[&str], &str); 18] = [
+        let cases: [(&str, &[&str], &str); 19] = [
             ("unix:", &[], "unix:"),
             ("unix:", &["198.51.100.1"], "198.51.100.1"),
             ("unix:", &["1.1.1.1, 198.51.100.1, 10.0.0.2"], "198.51.100.1"),
@@ -278,6 +277,7 @@ mod tests {
             ("unix:", &["unix:"], "unix:"),
             ("unix:", &["nonsense"], "unix:"),
             ("192.0.2.1", &["198.51.100.1"], "192.0.2.1"),
+            ("::ffff:192.0.2.1", &["198.51.100.1"], "192.0.2.1"),
             ("10.0.0.1", &[], "10.0.0.1"),
             ("::ffff:10.0.0.1", &["198.51.100.1"], "198.51.100.1"),
             ("10.0.0.1", &["198.51.100.1"], "198.51.100.1"),

@@ -17,8 +17,8 @@ impl ExchangeLog {
         let (Some(line), Some(log)) = (&self.line, &self.telemetry.access_log) else { return };
         let target = line.target.as_ref().map_or("-", PathAndQuery::as_str);
         let identity = self.identity();
-        let chosen = log.capture().claims.iter();
-        let claims: Vec<_> = chosen.map(|claim| identity.and_then(|identity| identity.text(claim))).collect();
+        let names = log.capture().claims.iter();
+        let claims: Vec<_> = names.map(|claim| identity.and_then(|identity| identity.text(claim))).collect();
         log.write(&access_log::Entry {
             started: line.started,
             client: line.client,
@@ -47,8 +47,8 @@ impl ExchangeLog {
             request_id: self.request_id().map(HeaderValue::as_bytes),
             trace_id: line.trace.as_ref().map(Trace::trace_id),
             span_id: line.trace.as_ref().and_then(|trace| trace.span_id(self.is_failed(grpc_status))),
-            request_headers: line.chosen.as_ref().map_or(&[], |chosen| &chosen.request),
-            response_headers: line.chosen.as_ref().map_or(&[], |chosen| &chosen.response),
+            request_headers: line.headers.as_ref().map_or(&[], |named| &named.request),
+            response_headers: line.headers.as_ref().map_or(&[], |named| &named.response),
             claims: &claims,
         });
     }

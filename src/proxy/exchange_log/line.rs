@@ -9,6 +9,7 @@ use http::{HeaderName, HeaderValue, Method, Uri, Version, header};
 use tokio::time::Instant;
 
 use crate::http::fields::Fields;
+use crate::http::message::Request;
 use crate::observe::access_log::Capture;
 use crate::proxy::trace::Trace;
 
@@ -28,15 +29,16 @@ pub(super) struct Line {
     pub(super) trace: Option<Trace>,
     pub(super) started: SystemTime,
     pub(super) client: Option<IpAddr>,
+    /// The method as it came; `-` for bytes that are no request.
     pub(super) method: Method,
-    /// Path and query as they came; `None` if there are none, as in bytes that are no request.
+    /// Path and query as they came; `None` for bytes that are no request, and for a CONNECT, which has only a host.
     pub(super) target: Option<PathAndQuery>,
     pub(super) version: Version,
     pub(super) host: Option<HeaderValue>,
     pub(super) user_agent: Option<HeaderValue>,
     pub(super) referer: Option<HeaderValue>,
-    /// The fields that the log has chosen, if it has. Most logs have not, and their lines are smaller without room for them.
-    pub(super) chosen: Option<Box<Chosen>>,
+    /// The values of the header fields that the log shows by name. They are boxed because most logs show none.
+    pub(super) headers: Option<Box<NamedHeaders>>,
     pub(super) endpoint: Option<Arc<str>>,
     pub(super) reused: Option<bool>,
     pub(super) attempts: u32,
@@ -47,37 +49,54 @@ pub(super) struct Line {
     pub(super) first_byte: Option<Duration>,
 }
 
-/// The values of the fields that a log has chosen, in its order.
+/// The values of the header fields that a log shows by name, in its order.
 #[derive(Default)]
-pub(super) struct Chosen {
+pub(super) struct NamedHeaders {
     pub(super) request: Vec<Option<HeaderValue>>,
     pub(super) response: Vec<Option<HeaderValue>>,
 }
 
 impl Line {
-    pub(super) fn new(
+    /// Returns the line of a request. It is made in its box, as it is too large to be moved for each request.
+    pub(super) fn of_request(
         capture: &Capture,
         trace: Option<Trace>,
         client: Option<IpAddr>,
-        method: Method,
-        target: &Uri,
-        version: Version,
-        headers: &Fields,
+        request: &Request,
     ) -> Box<Self> {
+        let Request { method, target, version, headers, .. } = request;
         let field = |name: HeaderName| headers.get(name).cloned();
-        let chosen = (!capture.request.is_empty())
-            .then(|| Box::new(Chosen { request: captured(&capture.request, headers), response: Vec::new() }));
+        let named = (!capture.request.is_empty()).then(|| {
+            Box::new(NamedHeaders { request: captured(&capture.request, headers), response: Vec::new() })
+        });
         Box::new(Self {
+            host: capture.host.then(|| host_of(target, headers)).flatten(),
+            target: target.path_and_query().cloned(),
+            user_agent: capture.user_agent.then(|| field(header::USER_AGENT)).flatten(),
+            referer: capture.referer.then(|| field(header::REFERER)).flatten(),
+            headers: named,
+            ..Self::new(trace, client, method.clone(), *version)
+        })
+    }
+
+    /// Returns the line of bytes that are no request.
+    pub(super) fn of_unreadable(client: Option<IpAddr>) -> Box<Self> {
+        let method = Method::from_bytes(b"-").unwrap_or_default();
+        Box::new(Self::new(None, client, method, Version::HTTP_11))
+    }
+
+    fn new(trace: Option<Trace>, client: Option<IpAddr>, method: Method, version: Version) -> Self {
+        Self {
             trace,
             started: SystemTime::now(),
             client,
             method,
-            host: capture.host.then(|| host_of(target, headers)).flatten(),
-            target: target.path_and_query().cloned(),
+            target: None,
             version,
-            user_agent: capture.user_agent.then(|| field(header::USER_AGENT)).flatten(),
-            referer: capture.referer.then(|| field(header::REFERER)).flatten(),
-            chosen,
+            host: None,
+            user_agent: None,
+            referer: None,
+            headers: None,
             endpoint: None,
             reused: None,
             attempts: 0,
@@ -86,13 +105,13 @@ impl Line {
             acquire: None,
             connect: None,
             first_byte: None,
-        })
+        }
     }
 
-    /// Keeps the fields of a response that the log has chosen.
-    pub(super) fn responded(&mut self, capture: &Capture, headers: &Fields) {
+    /// Keeps the header fields of a response that the log shows by name.
+    pub(super) fn capture_response(&mut self, capture: &Capture, headers: &Fields) {
         if !capture.response.is_empty() {
-            self.chosen.get_or_insert_default().response = captured(&capture.response, headers);
+            self.headers.get_or_insert_default().response = captured(&capture.response, headers);
         }
     }
 }

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, Method, Uri, Version};
+use http::HeaderValue;
 use tokio::time::Instant;
 
 use self::line::{Line, NO_FIELDS};
@@ -68,10 +68,8 @@ impl ExchangeLog {
         let trace = telemetry.traces.as_ref().map(|traces| Trace::begin(traces, client, start, request));
         let is_recorded = trace.as_ref().is_some_and(Trace::is_recorded);
         log.line = (telemetry.access_log.is_some() || is_recorded).then(|| {
-            let Request { method, target, version, headers, .. } = request;
-            let client = start.client_ip(headers);
             let capture = telemetry.access_log.as_ref().map_or(&NO_FIELDS, AccessLog::capture);
-            Line::new(capture, trace, client, method.clone(), target, *version, headers)
+            Line::of_request(capture, trace, start.client_ip(&request.headers), request)
         });
         log
     }
@@ -79,12 +77,8 @@ impl ExchangeLog {
     /// Begins the log of bytes that were not a request.
     pub(crate) fn unreadable(client: &Client, start: &RequestStart) -> Self {
         let mut log = Self::new(start);
-        log.line = start.snapshot.telemetry().access_log.as_ref().map(|access_log| {
-            let method = Method::from_bytes(b"-").unwrap_or_default();
-            let headers = Fields::new();
-            let (capture, ip) = (access_log.capture(), client.peer().ip());
-            Line::new(capture, None, ip, method, &Uri::default(), Version::HTTP_11, &headers)
-        });
+        let access_log = start.snapshot.telemetry().access_log.as_ref();
+        log.line = access_log.map(|_| Line::of_unreadable(client.peer().ip()));
         log
     }
 
@@ -211,7 +205,7 @@ impl ExchangeLog {
             notes.finish(headers);
         }
         if let (Some(line), Some(log)) = (&mut self.line, &self.telemetry.access_log) {
-            line.responded(log.capture(), headers);
+            line.capture_response(log.capture(), headers);
         }
     }
 

@@ -24,7 +24,7 @@ pub(crate) enum LogField {
     Identity(Box<str>),
 }
 
-/// A visitor of fields. It is a trait and not a closure, so that it can ask for its inlining: each visit is then code for one field.
+/// A visitor of fields. A closure could not ask to be inlined, which makes each visit code for its field alone.
 pub(crate) trait FieldVisitor {
     fn visit(&mut self, field: OwnField);
 }
@@ -50,7 +50,7 @@ macro_rules! own_fields {
                 match self { $(Self::$field => $is_default,)* }
             }
 
-            /// Visits the fields of lines that choose none, in order.
+            /// Visits the fields of lines that choose none, in the order of [`Self::ALL`].
             #[inline(always)]
             pub(crate) fn visit_default(visitor: &mut impl FieldVisitor) {
                 $(if $is_default { visitor.visit(Self::$field); })*

@@ -10,81 +10,73 @@ use crate::observe::hex;
 /// The client on a Unix socket, which has no address; as in nginx.
 const UNIX: &str = "unix:";
 
+/// The first number with more than eight digits.
+const NINE_DIGITS: u64 = 100_000_000;
+
 /// Appends a number.
 pub(super) fn number(line: &mut Vec<u8>, number: u64) {
     match u32::try_from(number) {
+        // Zero has one digit, and none that is not zero.
         Ok(digit @ 0..10) => line.push(b'0' + digit as u8),
         Ok(number @ 10..100_000_000) => {
             let digits = eight_digits(number);
-            let zeros = leading_zeros(digits);
-            start_of(line, digits >> (8 * zeros), 8 - zeros);
+            let zeros = (digits ^ ZEROS).trailing_zeros() / 8;
+            append_low_bytes(line, digits >> (8 * zeros), 8 - zeros as usize);
         }
         _ => large_number(line, number),
     }
 }
 
+#[cold]
+#[inline(never)]
+fn large_number(line: &mut Vec<u8>, large: u64) {
+    number(line, large / NINE_DIGITS);
+    append_low_bytes(line, eight_digits((large % NINE_DIGITS) as u32), 8);
+}
+
 /// The digit zero in each byte.
 const ZEROS: u64 = u64::from_ne_bytes([b'0'; 8]);
 
-/// Returns the last eight digits of a number, the first one in the lowest byte. It computes all of them at once, as a line has many numbers.
+/// Returns the digits of a number of at most eight, the first one in the lowest byte. It computes all of them at once, as a line has many
+/// numbers.
 fn eight_digits(number: u32) -> u64 {
     let number = u64::from(number);
-    // Two halves of four digits, four quarters of two, and eight digits, each in its own part of the word. The factors divide by a hundred and
-    // by ten, and are exact for numbers of four and of two digits.
-    let (high, low) = (number / 10_000 % 10_000, number % 10_000);
-    let halves = high | low << 32;
-    let hundreds = ((halves * 10_486) >> 20) & 0x0000_007f_0000_007f;
-    let quarters = hundreds | (halves - hundreds * 100) << 16;
-    let tens = ((quarters * 103) >> 10) & 0x000f_000f_000f_000f;
-    ZEROS | tens | (quarters - tens * 10) << 8
+    // The word is split into two groups of four digits, then four of two, then eight of one. A product and a shift divide each group by a
+    // hundred or by ten, and are exact for groups of four and of two digits.
+    let (high, low) = (number / 10_000, number % 10_000);
+    let fours = high | low << 32;
+    let hundreds = ((fours * 10_486) >> 20) & 0x0000_007f_0000_007f;
+    let twos = hundreds | (fours - hundreds * 100) << 16;
+    let tens = ((twos * 103) >> 10) & 0x000f_000f_000f_000f;
+    ZEROS | tens | (twos - tens * 10) << 8
 }
 
-/// Returns the number of zeros in front of such digits.
-fn leading_zeros(digits: u64) -> usize {
-    usize::try_from((digits ^ ZEROS).trailing_zeros() / 8).unwrap_or(0)
-}
-
-/// Appends the first bytes of a word, from the lowest one. A copy of a whole word takes a few instructions, and one of any length a call.
-fn start_of(line: &mut Vec<u8>, word: u64, length: usize) {
+/// Appends the lowest bytes of a word. It copies the word whole and takes off the rest, which needs no call of a function that copies.
+fn append_low_bytes(line: &mut Vec<u8>, word: u64, length: usize) {
     let end = line.len() + length;
     line.extend_from_slice(&word.to_le_bytes());
     line.truncate(end);
 }
 
-fn large_number(line: &mut Vec<u8>, mut number: u64) {
-    let mut digits = [0; 20];
-    let mut unused = digits.len();
-    for digit in digits.iter_mut().rev() {
-        // Less than ten.
-        *digit = b'0' + (number % 10) as u8;
-        unused -= 1;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    line.extend_from_slice(digits.get(unused..).unwrap_or_default());
-}
-
 /// Appends millionths as six digits behind a point.
 pub(super) fn millionths(line: &mut Vec<u8>, number: u32) {
     let six = eight_digits(number) >> 16;
-    start_of(line, six << 8 | u64::from(b'.'), 7);
+    append_low_bytes(line, six << 8 | u64::from(b'.'), 7);
 }
 
 /// Appends milliseconds, with three digits behind the point.
 pub(super) fn millis(line: &mut Vec<u8>, duration: Duration) {
     let micros = duration.subsec_micros();
-    // Of the first two digits, both are zero.
+    // There are less than a million of them, so the first two of the eight digits are zero.
     let six = eight_digits(micros) >> 16;
     let fraction = six >> 24 << 8 | u64::from(b'.');
     if duration.as_secs() > 0 {
         number(line, duration.as_secs().saturating_mul(1000).saturating_add((micros / 1000).into()));
-        return start_of(line, fraction, 4);
+        return append_low_bytes(line, fraction, 4);
     }
     let word = six & 0x00ff_ffff | fraction << 24;
     let zeros = usize::from(micros < 100_000) + usize::from(micros < 10_000);
-    start_of(line, word >> (8 * zeros), 7 - zeros);
+    append_low_bytes(line, word >> (8 * zeros), 7 - zeros);
 }
 
 /// Appends the address of a client, or `unix:`.
@@ -120,11 +112,22 @@ pub(super) fn json_unquoted(line: &mut Vec<u8>, text: &[u8], bytes_max: usize) {
     if is_plain(text) { line.extend_from_slice(text) } else { json_escaped(line, text) }
 }
 
-/// Returns true for printable ASCII without quotes and backslashes, which JSON has as it is.
-fn is_plain(text: &[u8]) -> bool {
-    !any(text, |byte| !(b' '..0x7f).contains(&byte) | (byte == b'"') | (byte == b'\\'))
+/// Returns true for a byte that is not printable ASCII, or is a quote or a backslash.
+fn needs_escape(byte: u8) -> bool {
+    !(b' '..0x7f).contains(&byte) | (byte == b'"') | (byte == b'\\')
 }
 
+/// Returns true for such a byte and for a space, which ends a text without quotes.
+fn needs_escape_in_word(byte: u8) -> bool {
+    needs_escape(byte) | (byte == b' ')
+}
+
+/// Returns true for a text that JSON has as it is.
+fn is_plain(text: &[u8]) -> bool {
+    !any(text, needs_escape)
+}
+
+/// Does so for a text with escapes, away from the code of the many texts that have none.
 #[cold]
 #[inline(never)]
 fn json_escaped(line: &mut Vec<u8>, text: &[u8]) {
@@ -154,13 +157,13 @@ fn json_part(line: &mut Vec<u8>, text: &str) {
             [b'\t', ..] => escaped(line, b"\\t", 1),
             [byte @ (..0x20 | 0x7f), ..] => {
                 line.extend_from_slice(b"\\u00");
-                hex(line, &[*byte]);
+                hex_digits(line, &[*byte]);
                 1
             }
             // U+0080 to U+009F.
             [0xc2, second @ 0x80..=0x9f, ..] => {
                 line.extend_from_slice(b"\\u00");
-                hex(line, &[*second]);
+                hex_digits(line, &[*second]);
                 2
             }
             // U+2028 and U+2029.
@@ -181,8 +184,8 @@ fn escaped(line: &mut Vec<u8>, escape: &[u8], length: usize) -> usize {
 }
 
 /// Appends bytes as hexadecimal digits.
-pub(super) fn hex(line: &mut Vec<u8>, bytes: &[u8]) {
-    let (fours, rest) = bytes.as_chunks();
+pub(super) fn hex_digits(line: &mut Vec<u8>, bytes: &[u8]) {
+    let (fours, rest) = bytes.as_chunks::<4>();
     fours.iter().for_each(|bytes| line.extend_from_slice(&hex::digits(*bytes)));
     rest.iter().for_each(|byte| line.extend_from_slice(&hex::two_digits(*byte)));
 }
@@ -190,9 +193,8 @@ pub(super) fn hex(line: &mut Vec<u8>, bytes: &[u8]) {
 /// Appends a text as a value of logfmt: as it is, or as a JSON string if it has anything but visible ASCII, or a character that has a
 /// meaning there.
 pub(super) fn logfmt(line: &mut Vec<u8>, text: &[u8], bytes_max: usize) {
-    let is_special =
-        |byte: u8| !(b'!'..0x7f).contains(&byte) | (byte == b'"') | (byte == b'=') | (byte == b'\\');
-    if !text.is_empty() && text.len() <= bytes_max && !any(text, is_special) {
+    let has_meaning = |byte: u8| needs_escape_in_word(byte) | (byte == b'=');
+    if !text.is_empty() && text.len() <= bytes_max && !any(text, has_meaning) {
         line.extend_from_slice(text);
     } else {
         json(line, text, bytes_max);
@@ -202,23 +204,19 @@ pub(super) fn logfmt(line: &mut Vec<u8>, text: &[u8], bytes_max: usize) {
 /// Appends a text as Apache and nginx do: quotes, backslashes and everything that is not printable ASCII are `\xHH`, so that nothing a
 /// client sends can end the field or the line, or control a terminal.
 pub(super) fn apache(line: &mut Vec<u8>, text: &[u8], bytes_max: usize) {
-    apache_escaped(line, cut(text, bytes_max), |byte| {
-        !(b' '..0x7f).contains(&byte) | (byte == b'"') | (byte == b'\\')
-    });
+    apache_escaped(line, cut(text, bytes_max), needs_escape);
 }
 
 /// Does the same for a text that has no quotes around it, and so can have no spaces.
 pub(super) fn apache_word(line: &mut Vec<u8>, text: &[u8], bytes_max: usize) {
-    apache_escaped(line, cut(text, bytes_max), |byte| {
-        !(b'!'..0x7f).contains(&byte) | (byte == b'"') | (byte == b'\\')
-    });
+    apache_escaped(line, cut(text, bytes_max), needs_escape_in_word);
 }
 
 fn apache_escaped(line: &mut Vec<u8>, text: &[u8], has_escape: impl Fn(u8) -> bool + Copy) {
-    let mut rest = text;
     if !any(text, has_escape) {
         return line.extend_from_slice(text);
     }
+    let mut rest = text;
     while let Some(at) = rest.iter().position(|byte| has_escape(*byte)) {
         let (plain, special) = rest.split_at_checked(at).unwrap_or_default();
         line.extend_from_slice(plain);
@@ -236,6 +234,7 @@ fn cut(text: &[u8], bytes_max: usize) -> &[u8] {
     if text.len() <= bytes_max { text } else { cut_off(text, bytes_max) }
 }
 
+/// Does so for a text that is longer, away from the code of the many that are not.
 #[cold]
 #[inline(never)]
 fn cut_off(text: &[u8], bytes_max: usize) -> &[u8] {

@@ -7,20 +7,20 @@ use std::time::UNIX_EPOCH;
 
 use http::HeaderValue;
 
-use super::encode::{hex, json_unquoted, logfmt, millionths, millis, number};
+use super::encode::{hex_digits, json_unquoted, logfmt, millionths, millis, number};
 use super::entry::Entry;
 use super::mask::{MASKED, Mask, percent_decoded};
 use super::source::{Source, before};
-use super::step::Step;
+use super::step::{SKIPPED_MAX, Step};
 use super::texts::Texts;
 use crate::config::{FieldVisitor, OwnField};
 
 /// The way in which a format writes fields.
 pub(super) trait Notation {
-    /// The bytes that the first key of a line goes without.
-    const FIRST: usize;
-    /// The bytes that a key goes without behind a value without quotes. Behind one with quotes it is whole.
-    const UNQUOTED: usize;
+    /// The number of bytes to skip in the first key of a line.
+    const SKIPPED_FIRST: usize;
+    /// The number of bytes to skip in a key that follows a value without quotes. One that follows a value with quotes is appended whole.
+    const SKIPPED_UNQUOTED: usize;
 
     /// Appends a text that may have any bytes, cut to `cut` of them.
     fn text(line: &mut Vec<u8>, text: &[u8], cut: usize);
@@ -30,8 +30,8 @@ pub(super) trait Notation {
 pub(super) struct Json;
 
 impl Notation for Json {
-    const FIRST: usize = 2;
-    const UNQUOTED: usize = 1;
+    const SKIPPED_FIRST: usize = 2;
+    const SKIPPED_UNQUOTED: usize = 1;
 
     fn text(line: &mut Vec<u8>, text: &[u8], cut: usize) {
         json_unquoted(line, text, cut);
@@ -42,27 +42,35 @@ impl Notation for Json {
 pub(super) struct Logfmt;
 
 impl Notation for Logfmt {
-    const FIRST: usize = 1;
-    const UNQUOTED: usize = 0;
+    const SKIPPED_FIRST: usize = 1;
+    const SKIPPED_UNQUOTED: usize = 0;
 
     fn text(line: &mut Vec<u8>, text: &[u8], cut: usize) {
         logfmt(line, text, cut);
     }
 }
 
-/// The end of a line that is being written.
-pub(super) struct Fields<'l, N> {
+/// A writer of the fields of one line.
+pub(super) struct FieldWriter<'l, N> {
     line: &'l mut Vec<u8>,
     texts: &'l mut Texts,
     entry: &'l Entry<'l>,
     mask: &'l Mask,
     cut: usize,
-    /// The bytes that the next key goes without.
+    /// The number of bytes to skip in the next key.
     skipped: usize,
     notation: PhantomData<N>,
 }
 
-impl<'l, N: Notation> Fields<'l, N> {
+impl FieldWriter<'_, Json> {
+    /// Ends the object.
+    pub(super) fn end(self) {
+        let is_quoted = self.skipped == 0;
+        self.line.extend_from_slice(if is_quoted { b"\"}" } else { b"}" });
+    }
+}
+
+impl<'l, N: Notation> FieldWriter<'l, N> {
     pub(super) fn new(
         line: &'l mut Vec<u8>,
         texts: &'l mut Texts,
@@ -70,20 +78,16 @@ impl<'l, N: Notation> Fields<'l, N> {
         mask: &'l Mask,
         cut: usize,
     ) -> Self {
-        Self { line, texts, entry, mask, cut, skipped: N::FIRST, notation: PhantomData }
+        const { assert!(N::SKIPPED_FIRST <= SKIPPED_MAX && N::SKIPPED_UNQUOTED <= SKIPPED_MAX) }
+        Self { line, texts, entry, mask, cut, skipped: N::SKIPPED_FIRST, notation: PhantomData }
     }
 
-    /// Returns true if the last value was one in quotes, whose second quote is still to come.
-    pub(super) fn is_open(&self) -> bool {
-        self.skipped == 0
-    }
-
-    /// Appends the fields of lines that choose none, by their steps. None of them is masked.
+    /// Appends the fields of lines that choose none. `steps` are theirs in the order of [`OwnField::visit_default`], and none is masked.
     ///
-    /// This is the usual program, and therefore straight code: a jump by the kind of each field and a call by its pointer are two for the
-    /// processor to guess, and it guesses many of them wrongly, a request after the last line.
+    /// Most logs have these fields, so this is straight code. [`FieldWriter::put`] jumps by the kind of a field and calls by its pointer, and
+    /// the processor guesses many of these wrongly, as a whole request lies between two lines: they took half the time of a line.
     pub(super) fn put_default(&mut self, steps: &[Step]) {
-        OwnField::visit_default(&mut Straight { fields: self, steps: steps.iter() });
+        OwnField::visit_default(&mut DefaultFields { writer: self, steps: steps.iter() });
     }
 
     /// Appends a field, if the exchange has it.
@@ -97,25 +101,48 @@ impl<'l, N: Notation> Fields<'l, N> {
         }
     }
 
+    /// Appends a field that is not masked. Where the compiler knows the source, only the code for its kind is left.
     #[inline(always)]
     fn put_shown(&mut self, step: &Step, source: &Source) {
         let (entry, mask) = (self.entry, self.mask);
         match source {
-            Source::Text(of) => of(entry).into_iter().for_each(|value| self.text(step, value)),
-            Source::Url(of) => of(entry).into_iter().for_each(|value| self.text(step, &mask.apply(value))),
-            Source::Word(of) => of(entry).into_iter().for_each(|value| self.word(step, value)),
-            Source::Number(of) => of(entry).into_iter().for_each(|value| self.number(step, value)),
-            Source::Bool(of) => of(entry)
-                .into_iter()
-                .for_each(|value| self.word(step, if value { b"true" } else { b"false" })),
-            Source::Millis(of) => of(entry).into_iter().for_each(|value| {
-                self.key(step);
-                millis(self.line, value);
-            }),
-            Source::Hex(of) => of(entry).into_iter().for_each(|value| {
-                self.key(step);
-                hex(self.line, value);
-            }),
+            Source::Text(of) => {
+                if let Some(value) = of(entry) {
+                    self.text(step, value);
+                }
+            }
+            Source::Url(of) => {
+                if let Some(value) = of(entry) {
+                    self.text(step, &mask.apply(value));
+                }
+            }
+            Source::Word(of) => {
+                if let Some(value) = of(entry) {
+                    self.word(step, value);
+                }
+            }
+            Source::Number(of) => {
+                if let Some(value) = of(entry) {
+                    self.number(step, value);
+                }
+            }
+            Source::Bool(of) => {
+                if let Some(value) = of(entry) {
+                    self.word(step, if value { b"true" } else { b"false" });
+                }
+            }
+            Source::Millis(of) => {
+                if let Some(value) = of(entry) {
+                    self.key(step);
+                    millis(self.line, value);
+                }
+            }
+            Source::Hex(of) => {
+                if let Some(value) = of(entry) {
+                    self.key(step);
+                    hex_digits(self.line, value);
+                }
+            }
             Source::Client => {
                 self.key(step);
                 self.line.extend_from_slice(self.texts.client.of(entry.client));
@@ -133,13 +160,15 @@ impl<'l, N: Notation> Fields<'l, N> {
                 number(self.line, time.as_secs());
                 millionths(self.line, time.subsec_micros());
             }
-            source => {
+            Source::Header(_) | Source::ResponseHeader(_) | Source::Identity(_) | Source::Query(_) => {
                 if let Some(value) = text_of(source, entry, mask) {
                     self.text(step, &value);
                 }
             }
         }
     }
+
+    // A line has many values of the first three kinds. Their code is not repeated for each, so that it stays in the processor's cache.
 
     #[inline(never)]
     fn text(&mut self, step: &Step, value: &[u8]) {
@@ -164,21 +193,22 @@ impl<'l, N: Notation> Fields<'l, N> {
     #[inline]
     fn key(&mut self, step: &Step) {
         step.key.append(self.line, self.skipped);
-        self.skipped = if step.is_quoted { 0 } else { N::UNQUOTED };
+        self.skipped = if step.is_quoted { 0 } else { N::SKIPPED_UNQUOTED };
     }
 }
 
-/// A walk through the fields of lines that choose none, whose kinds the compiler knows.
-struct Straight<'f, 'l, N> {
-    fields: &'f mut Fields<'l, N>,
+/// A visitor that appends the default fields. The compiler knows the kind of each.
+struct DefaultFields<'f, 'l, N> {
+    writer: &'f mut FieldWriter<'l, N>,
+    /// The steps of the fields that are still to be visited.
     steps: slice::Iter<'f, Step>,
 }
 
-impl<N: Notation> FieldVisitor for Straight<'_, '_, N> {
+impl<N: Notation> FieldVisitor for DefaultFields<'_, '_, N> {
     #[inline(always)]
     fn visit(&mut self, field: OwnField) {
         if let Some(step) = self.steps.next() {
-            self.fields.put_shown(step, &Source::of(field));
+            self.writer.put_shown(step, &Source::of(field));
         }
     }
 }

@@ -29,14 +29,14 @@ impl Mask {
     /// Servers differ in where they end a parameter. So a name may follow `?`, `&`, `;` or `#`, also within the path and within the value of
     /// another parameter, and a masked value ends at `&` or `#` only.
     pub(super) fn apply<'t>(&self, text: &'t [u8]) -> Cow<'t, [u8]> {
-        if !any(text, |byte| (byte == b'?') | (byte == b'&') | (byte == b';') | (byte == b'#')) {
+        if !any(text, precedes_name) {
             return Cow::Borrowed(text);
         }
         let mut masked = Vec::new();
         // The part of the text that is not in `masked` yet, and the part of it that is not searched yet.
         let (mut kept, mut rest) = (text, text);
-        while let Some(name) = after(rest, |byte| matches!(byte, b'?' | b'&' | b';' | b'#')) {
-            let end = name.iter().position(|byte| matches!(byte, b'=' | b'?' | b'&' | b';' | b'#'));
+        while let Some(name) = after(rest, precedes_name) {
+            let end = name.iter().position(|byte| *byte == b'=' || precedes_name(*byte));
             let Some((name, value)) = end.and_then(|end| name.split_at_checked(end)) else { break };
             rest = value;
             let Some(value) = value.strip_prefix(b"=").filter(|_| self.hides(name)) else { continue };
@@ -73,9 +73,14 @@ impl Mask {
     }
 }
 
+/// Returns true for a byte behind which the name of a parameter may begin.
+fn precedes_name(byte: u8) -> bool {
+    (byte == b'?') | (byte == b'&') | (byte == b';') | (byte == b'#')
+}
+
 /// Returns what follows the first byte of a kind.
-fn after(text: &[u8], is_it: impl Fn(u8) -> bool) -> Option<&[u8]> {
-    let at = text.iter().position(|byte| is_it(*byte))?;
+fn after(text: &[u8], is_match: impl Fn(u8) -> bool) -> Option<&[u8]> {
+    let at = text.iter().position(|byte| is_match(*byte))?;
     text.get(at + 1..)
 }
 

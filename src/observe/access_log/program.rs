@@ -6,7 +6,7 @@ use http::HeaderName;
 
 use super::encode::{apache, apache_word, number};
 use super::entry::Entry;
-use super::fields::{Fields, Json, Logfmt, Notation, text_of};
+use super::fields::{FieldWriter, Json, Logfmt, Notation, text_of};
 use super::mask::{MASKED, Mask};
 use super::source::version;
 use super::step::{Capture, Compiler, SECRET_HEADERS, Step, default_fields};
@@ -26,8 +26,8 @@ const CUTS: [usize; 5] = [2048, 512, 128, 32, 8];
 pub(super) struct Program {
     format: LogFormat,
     steps: Box<[Step]>,
-    /// True if the steps are those of a log that chooses no fields, and none is masked.
-    is_default: bool,
+    /// True if the steps are the default fields, in their order, and none is masked.
+    has_default_steps: bool,
     capture: Capture,
     mask: Mask,
     only: Box<[LogCondition]>,
@@ -79,7 +79,9 @@ impl Program {
         };
         Self {
             format: settings.format,
-            is_default: settings.fields.is_none() && !steps.iter().any(|step| step.is_masked),
+            has_default_steps: settings.format.has_fields()
+                && settings.fields.is_none()
+                && !steps.iter().any(|step| step.is_masked),
             steps,
             capture: compiler.capture,
             mask,
@@ -139,18 +141,17 @@ impl Program {
 
     fn json(&self, line: &mut Vec<u8>, texts: &mut Texts, entry: &Entry<'_>, cut: usize) {
         line.push(b'{');
-        let mut fields = Fields::<Json>::new(line, texts, entry, &self.mask, cut);
+        let mut fields = FieldWriter::<Json>::new(line, texts, entry, &self.mask, cut);
         self.put(&mut fields);
-        let end: &[u8] = if fields.is_open() { b"\"}" } else { b"}" };
-        line.extend_from_slice(end);
+        fields.end();
     }
 
     fn text(&self, line: &mut Vec<u8>, texts: &mut Texts, entry: &Entry<'_>, cut: usize) {
-        self.put(&mut Fields::<Logfmt>::new(line, texts, entry, &self.mask, cut));
+        self.put(&mut FieldWriter::<Logfmt>::new(line, texts, entry, &self.mask, cut));
     }
 
-    fn put<N: Notation>(&self, fields: &mut Fields<'_, N>) {
-        if self.is_default {
+    fn put<N: Notation>(&self, fields: &mut FieldWriter<'_, N>) {
+        if self.has_default_steps {
             fields.put_default(&self.steps);
         } else {
             self.steps.iter().for_each(|step| fields.put(step));

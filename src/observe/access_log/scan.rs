@@ -1,28 +1,32 @@
 //! A search for bytes that a text must not have as they are.
 
-/// Returns true if a byte of the text is of a kind. Write the kind without branches (`|` in place of `||`): the compiler then compares
-/// blocks of bytes in a few instructions. Most texts have no such byte, and a line has many texts.
+/// Returns true if any byte of the text matches.
+///
+/// Write `is_match` without branches (`|`, not `||`): the compiler then compares a block of bytes in a few instructions. Most texts have no
+/// such byte, and a line has many texts.
 #[inline]
-pub(super) fn any(text: &[u8], is_it: impl Fn(u8) -> bool + Copy) -> bool {
-    // What is left behind the last whole block, or of a short text, are two blocks that overlap.
+pub(super) fn any(text: &[u8], is_match: impl Fn(u8) -> bool + Copy) -> bool {
+    // The last block may overlap the one before it, so that no byte needs a loop of its own.
     if let Some(end) = text.last_chunk::<16>() {
-        return text.as_chunks::<16>().0.iter().any(|block| in_block(block, is_it)) || in_block(end, is_it);
+        return text.as_chunks::<16>().0.iter().any(|block| in_block(block, is_match))
+            || in_block(end, is_match);
     }
     if let (Some(start), Some(end)) = (text.first_chunk::<8>(), text.last_chunk::<8>()) {
-        return in_block(start, is_it) || in_block(end, is_it);
+        return in_block(start, is_match) || in_block(end, is_match);
     }
     if let (Some(start), Some(end)) = (text.first_chunk::<4>(), text.last_chunk::<4>()) {
-        return in_block(start, is_it) || in_block(end, is_it);
+        return in_block(start, is_match) || in_block(end, is_match);
     }
     if let (Some(start), Some(end)) = (text.first_chunk::<2>(), text.last_chunk::<2>()) {
-        return in_block(start, is_it) || in_block(end, is_it);
+        return in_block(start, is_match) || in_block(end, is_match);
     }
-    text.first().is_some_and(|byte| is_it(*byte))
+    text.first().is_some_and(|byte| is_match(*byte))
 }
 
-#[inline]
-fn in_block<const BYTES: usize>(block: &[u8; BYTES], is_it: impl Fn(u8) -> bool) -> bool {
-    block.iter().fold(false, |found, byte| found | is_it(*byte))
+// Only where the comparison is known can the compiler do it for a whole block.
+#[inline(always)]
+fn in_block<const BYTES: usize>(block: &[u8; BYTES], is_match: impl Fn(u8) -> bool) -> bool {
+    block.iter().fold(false, |found, byte| found | is_match(*byte))
 }
 
 #[cfg(test)]

@@ -47,23 +47,23 @@ impl PartialEq for Step {
 /// long texts than many short ones. So in JSON the quote that ends a value and the one that begins the next are in the key between them, as
 /// in `","host":"`. Only after a value with a quote is it appended whole.
 ///
-/// One of the usual length is appended with padding behind it, which is taken off again: that takes a few instructions, and a copy of any
-/// length a call.
+/// A key of the usual length is copied with its padding, which is then taken off. A copy of a fixed length takes a few instructions, and one
+/// of any length a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Key {
-    Short { padded: [u8; KEY_BYTES + BETWEEN_BYTES_MAX], length: usize },
+    Short { padded: [u8; KEY_BYTES + SKIPPED_MAX], length: usize },
     Long(Box<[u8]>),
 }
 
-/// The bytes that are appended for a short key.
+/// The number of bytes that are copied for a short key.
 const KEY_BYTES: usize = 32;
 
-/// The most bytes that a format has between a value and the next name.
-const BETWEEN_BYTES_MAX: usize = 3;
+/// The most bytes that a format skips in a key.
+pub(super) const SKIPPED_MAX: usize = 2;
 
 impl Key {
     fn new(text: &[u8]) -> Self {
-        let mut padded = [0; KEY_BYTES + BETWEEN_BYTES_MAX];
+        let mut padded = [0; KEY_BYTES + SKIPPED_MAX];
         match padded.first_chunk_mut::<KEY_BYTES>().and_then(|start| start.get_mut(..text.len())) {
             Some(start) => {
                 start.copy_from_slice(text);
@@ -73,7 +73,7 @@ impl Key {
         }
     }
 
-    /// Appends the text without its first bytes.
+    /// Appends the text without its first bytes, which are at most [`SKIPPED_MAX`].
     #[inline]
     pub(super) fn append(&self, line: &mut Vec<u8>, skipped: usize) {
         match self {
@@ -153,8 +153,8 @@ impl Compiler<'_> {
     }
 }
 
-/// Returns the fields of a log that chooses none. Of a format with fixed fields, these are the ones for which an exchange has to keep
-/// something.
+/// Returns the fields of a log that chooses none, in the order of [`OwnField::ALL`]. Of a format with fixed fields, these are the ones for
+/// which an exchange has to keep something, in the order of the format.
 pub(super) fn default_fields(format: LogFormat) -> impl Iterator<Item = OwnField> {
     let is_shown = move |field: &OwnField| match format {
         LogFormat::Json | LogFormat::Text => field.is_default(),

@@ -151,6 +151,7 @@ impl TraceContext {
 
     fn text(&self) -> [u8; LENGTH] {
         let mut text = [b'-'; LENGTH];
+        // Version, trace, parent and flags, with a dash between them (§3.2).
         write_hex(&mut text, 0, &[0]);
         write_hex(&mut text, 3, &self.trace_id.0);
         write_hex(&mut text, 36, &self.span_id.0);
@@ -162,12 +163,12 @@ impl TraceContext {
 /// Writes bytes as digits at a place of a text.
 fn write_hex(text: &mut [u8; LENGTH], at: usize, bytes: &[u8]) {
     let places = text.get_mut(at..).unwrap_or_default();
-    let (fours, rest) = bytes.as_chunks();
+    let (fours, rest) = bytes.as_chunks::<4>();
     let (eights, places) = places.split_at_mut_checked(8 * fours.len()).unwrap_or_default();
-    for (place, bytes) in eights.as_chunks_mut().0.iter_mut().zip(fours) {
+    for (place, bytes) in eights.as_chunks_mut::<8>().0.iter_mut().zip(fours) {
         *place = hex::digits(*bytes);
     }
-    for (place, byte) in places.as_chunks_mut().0.iter_mut().zip(rest) {
+    for (place, byte) in places.as_chunks_mut::<2>().0.iter_mut().zip(rest) {
         *place = hex::two_digits(*byte);
     }
 }

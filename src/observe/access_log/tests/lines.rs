@@ -153,17 +153,33 @@ fn chosen_fields_are_in_their_order_and_only_they_are_kept() {
     assert_eq!(kept("{}"), Capture { host: true, referer: true, user_agent: true, ..Capture::default() });
 }
 
+/// The default fields, as a log that chooses them.
+fn default_names() -> String {
+    let names = OwnField::ALL.iter().filter(|field| field.is_default()).map(|field| field.name());
+    format!("fields: [{}]", names.collect::<Vec<_>>().join(", "))
+}
+
 #[test]
 fn log_that_chooses_the_default_fields_has_the_lines_of_one_that_chooses_none() {
-    let names = OwnField::ALL.iter().filter(|field| field.is_default()).map(|field| field.name());
-    let names = names.collect::<Vec<_>>().join(", ");
+    let early = Entry { client: None, started: UNIX_EPOCH - Duration::from_secs(1), ..complete() };
+    let extreme = Entry {
+        status: u16::MAX,
+        attempts: u32::MAX,
+        response_bytes: u64::MAX,
+        total: Duration::MAX,
+        ..complete()
+    };
+    let secret =
+        Entry { target: b"/;token=SECRET?token=SECRET", referer: Some(b"/?token=SECRET"), ..complete() };
     for (format, masked) in [("json", r#""user_agent":"***""#), ("text", "user_agent=***")] {
-        for entry in [complete(), answered_from_upstream(), forged()] {
+        for entry in
+            [complete(), answered_from_upstream(), forged(), early.clone(), extreme.clone(), secret.clone()]
+        {
             let with = |more: &str| line(&format!("{{ format: {format}, {more} }}"), &entry);
-            assert_eq!(with(""), with(&format!("fields: [{names}]")));
+            assert_eq!(with(""), with(&default_names()));
             let mask = "mask: { headers: [user-agent] }";
             assert!(with(mask).contains(masked), "{}", with(mask));
-            assert_eq!(with(mask), with(&format!("fields: [{names}], {mask}")));
+            assert_eq!(with(mask), with(&format!("{}, {mask}", default_names())));
         }
     }
 }
@@ -215,6 +231,8 @@ fn secrets_are_masked_in_every_place() {
     for yaml in [
         format!("{{ {fields}, mask: {{ query: [token], headers: [x-own] }} }}"),
         format!("{{ format: text, {fields}, mask: {{ query: [token], headers: [x-own] }} }}"),
+        "{}".to_owned(),
+        "{ format: text }".to_owned(),
         "{ format: common }".to_owned(),
         "{ format: combined }".to_owned(),
     ] {
@@ -366,6 +384,10 @@ proptest! {
             "target": lossy(&target), "host": lossy(&host), "user_agent": lossy(&user_agent), "referer": lossy(&referer),
             "header.x-a": header.as_ref().map(|header| lossy(header.as_bytes())), "identity.sub": claim, "status": 200,
         });
+        for format in ["json", "text"] {
+            let with = |fields: &str| line(&format!("{{ format: {format}, {fields} }}"), &entry);
+            prop_assert_eq!(with(""), with(&default_names()));
+        }
         let fields = "fields: [target, host, user_agent, referer, header.x-a, identity.sub, status], mask: { query: [] }";
         for (format, head) in [("json", false), ("text", false), ("combined", false), ("json", true), ("text", true), ("combined", true)] {
             let output = if head { "output: 'syslog+udp://127.0.0.1'," } else { "" };

@@ -65,6 +65,9 @@ def parse() -> argparse.Namespace:
         command.set_defaults(run=run_steps, steps=list(STEPS) if name == "all" else [name])
     command = commands.add_parser("together", parents=options, help=TOGETHER, description=TOGETHER)
     command.set_defaults(run=run_steps, steps=["together"])
+    command.add_argument(
+        "--paced", action="store_true", help="load each at `--rate`, in place of as much as comes back"
+    )
     options = [common_options(rounds=1)]
     for name, text in {"upstreams": "all of the following", **upstreams.STEPS}.items():
         command = commands.add_parser(name, parents=options, help=text, description=text)
@@ -202,7 +205,9 @@ def measure(
         if "cpu" in steps:
             yield "cpu", cpu.run(arena, pairs, settings, say)
         if "together" in steps:
-            yield "together", together.run(arena, pairs, settings, say)
+            rate = arguments.rate if arguments.paced else None
+            wanted = [pair for pair in pairs if rate is None or latency.can_pace(pair[0])]
+            yield "together", together.run(arena, wanted, rate, settings, say)
         if "latency" in steps:
             wanted = [
                 (scenario, able)

@@ -14,8 +14,8 @@ PREBUILT = ROOT / "plugins/prebuilt/uppercase.wasm"
 
 NOTHING = "access_log: off"
 LOGS = 'access_log: { output: "{{folder}}/logs/access.log", rotate: { size: 256MiB, keep: 1 } }'
-"""A line for each request goes to a file, in the default format. As in packages, it is in another folder than the configuration: the gateway
-would be woken by each write to a file beside that."""
+"""A line for each request goes to a file, in the default format. The log has a folder of its own, as in packages: the gateway watches the
+folder of its configuration, and each write there would wake it."""
 TRACES = 'access_log: off, traces: { otlp: "http://{{origin}}/1k", protocol: http, sample: 0.01 }'
 """One request of a hundred goes to a receiver, which is the origin: it takes spans without looking at them."""
 

@@ -85,7 +85,7 @@ impl<'l, N: Notation> FieldWriter<'l, N> {
     /// Appends the fields of lines that choose none. `steps` are theirs in the order of [`OwnField::visit_default`], and none is masked.
     ///
     /// Most logs have these fields, so this is straight code. [`FieldWriter::put`] jumps by the kind of a field and calls by its pointer, and
-    /// the processor guesses many of these wrongly, as a whole request lies between two lines: they took half the time of a line.
+    /// the processor guesses many of these wrongly, as a whole request lies between two lines: they took half the time of writing one.
     pub(super) fn put_default(&mut self, steps: &[Step]) {
         OwnField::visit_default(&mut DefaultFields { writer: self, steps: steps.iter() });
     }

@@ -10,25 +10,29 @@ cd "$(dirname "$0")/.."
 . scripts/need.sh
 mkdir -p target/peers
 
-need curl "a client of HTTP/2" curl
-need nghttp "a client of HTTP/2" nghttp2-client
-need nghttpd "a server of HTTP/2" nghttp2-server
-need h2load "which loads a server of HTTP/2" nghttp2-client
-need node "a client of HTTP/2" nodejs
-need go "a client of HTTP/2" golang-go
-need htpasswd "which makes files of users" apache2-utils
-need argon2 "which makes entries of such files" argon2
-need openssl "which makes entries of such files" openssl
-# Installing it starts a server, which tests do not use.
-need redis-server "a store of rate limits" redis-server
-# Installing it starts a server, too.
-need prometheus "which scrapes the metrics" prometheus
-need redis-sentinel "which knows the master of a store" redis-sentinel
-
+want curl "a client of HTTP/2" curl
+want nghttp "a client of HTTP/2" nghttp2-client
+want nghttpd "a server of HTTP/2" nghttp2-server
+want h2load "which loads a server of HTTP/2" nghttp2-client
+want node "a client of HTTP/2" nodejs
+want go "a client of HTTP/2" golang-go
+want htpasswd "which makes files of users" apache2-utils
+want argon2 "which makes entries of such files" argon2
+want openssl "which makes entries of such files" openssl
+# Installing them starts a server each, which tests do not use.
+want redis-server "a store of rate limits" redis-server
+want redis-sentinel "which knows the master of a store" redis-sentinel
+want prometheus "which scrapes the metrics" prometheus
 # The names that tests/gateway/http2_clients.rs looks for, too.
 if ! command -v chromium-headless-shell chromium google-chrome chrome >/dev/null; then
-    install_packages "Chromium, a client of HTTP/2" chromium-headless-shell
+    want chromium-headless-shell "a client of HTTP/2" chromium-headless-shell
 fi
+# Debian puts the sources of its packages here, for builds without modules.
+go_path=/usr/share/gocode
+if [ ! -e "$go_path/src/google.golang.org/grpc" ]; then
+    want google.golang.org/grpc "gRPC for Go" golang-google-grpc-dev
+fi
+install_wanted
 
 packages=(h2==4.4.1 grpcio==1.85.3 opentelemetry-proto==1.45.2 rotel==0.0.1a15)
 if [ "$(cat target/peers/python/packages 2>/dev/null)" != "${packages[*]}" ]; then
@@ -77,11 +81,6 @@ if ! command -v rsyslogd >/dev/null && [ ! -x /usr/sbin/rsyslogd ] && [ ! -x tar
     rm -rf "$folder"
 fi
 
-# Debian puts the sources of its packages here, for builds without modules.
-go_path=/usr/share/gocode
-if [ ! -e "$go_path/src/google.golang.org/grpc" ]; then
-    install_packages "gRPC for Go" golang-google-grpc-dev
-fi
 build_go() { GOCACHE=$PWD/target/peers/go CGO_ENABLED=0 GO111MODULE=off GOPATH=$go_path go build -o "$@"; }
 
 # The first build compiles Go's library, which may take longer than a test waits.

@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# For scripts that need Rust and packages: finds cargo, and defines `as_root`, `need` and `install_packages`.
+# For scripts that need Rust and packages: finds cargo, and defines `as_root`, `install_packages`, `need`, and `want` with
+# `install_wanted`.
 
 # Runs a command as root, by sudo where that is necessary.
 as_root() {
@@ -42,4 +43,24 @@ need() {
     local command=$1 what=$2
     shift 2
     if ! command -v "$command" >/dev/null; then install_packages "$command, $what" "$@"; fi
+}
+
+wanted_packages=()
+wanted_reasons=()
+
+# want COMMAND WHAT PACKAGE…: as `need`, but `install_wanted` installs the packages, all that are wanted at once: apt-get takes
+# seconds for each call.
+want() {
+    local command=$1 what=$2
+    shift 2
+    if command -v "$command" >/dev/null; then return; fi
+    wanted_packages+=("$@")
+    wanted_reasons+=("$command, $what")
+}
+
+install_wanted() {
+    if [ ${#wanted_packages[@]} = 0 ]; then return; fi
+    install_packages "$(printf '%s; ' "${wanted_reasons[@]}" | sed 's/; $//')" "${wanted_packages[@]}"
+    wanted_packages=()
+    wanted_reasons=()
 }

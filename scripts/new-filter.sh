@@ -5,8 +5,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# As tests build it.
-cargo build --locked --features redis,otlp
+# As tests build it: after them there is nothing to build.
+cargo build --workspace --locked --features redis,otlp,top --test gateway
 repository=$PWD
 gateway=$PWD/target/debug/gateway
 folder=$(mktemp -d)

@@ -1,20 +1,26 @@
 #!/usr/bin/env bash
 # Builds the Debian package, and prints its path: scripts/package.sh [PROFILE]. PROFILE is a Cargo profile: `dist` for a package to
-# install, which is the default; `release` builds in half the time and serves a few per cent slower; `dev` for a look at the package.
+# install, which is the default; `release` builds in half the time and serves a few per cent slower; `dev` packs the program that
+# tests run, to test the package.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/need.sh
 
 profile=${1:-dist}
 folder=$profile
-if [ "$profile" = dev ]; then folder=debug; fi
+what=(--bin gateway)
+if [ "$profile" = dev ]; then
+    folder=debug
+    # As tests build it: after them there is nothing to build.
+    what=(--workspace --test gateway)
+fi
 
 need dpkg-shlibdeps "which finds the libraries of the program" dpkg-dev
 # A debug build takes half a minute, an optimised one several times that, for a package that takes seconds.
 cargo deb --version >/dev/null 2>&1 ||
     CARGO_PROFILE_DEV_DEBUG=0 cargo install --locked --debug --quiet "cargo-deb@3.8.0" >&2
 
-cargo build --locked --quiet --profile "$profile" --features redis,otlp,top --bin gateway >&2
+cargo build --locked --quiet --profile "$profile" --features redis,otlp,top "${what[@]}" >&2
 program=target/$folder/gateway
 
 # What comes from the program cannot differ from it.

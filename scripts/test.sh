@@ -8,10 +8,11 @@ cd "$(dirname "$0")/.."
 
 . scripts/need.sh
 
-need cc "which Rust links with" gcc libc6-dev
-need clang "which compiles the filter that is written in C" clang
-need wasm-ld "which links the filter that is written in C" lld
-need make "which builds the filter that is written in C" make
+want cc "which Rust links with" gcc libc6-dev
+want clang "which compiles the filter that is written in C" clang
+want wasm-ld "which links the filter that is written in C" lld
+want make "which builds the filter that is written in C" make
+install_wanted
 
 bash scripts/peers.sh
 bash scripts/clients.sh

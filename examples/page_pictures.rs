@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use support::{Browser, Client, Gateway, within};
+use tokio::task::JoinSet;
 
 /// Takes pictures of the page.
 #[derive(Parser)]
@@ -86,10 +87,12 @@ async fn main() {
         .set("nothing", "http://127.0.0.1:9")
         .start()
         .await;
+    // They end before the gateway does, whose end would be a failure to them.
+    let mut traffic = JoinSet::new();
     for (path, clients, pause) in TRAFFIC {
         for _ in 0..clients {
             let address = gateway.addr("web");
-            tokio::spawn(async move {
+            traffic.spawn(async move {
                 let mut client = Client::connect(address).await;
                 loop {
                     client.request("GET", path, &[("host", "a.example.com")], b"").await;
@@ -114,4 +117,5 @@ async fn main() {
         println!("{}", file.display());
     }
     println!("{:?}", browser.complaints());
+    traffic.shutdown().await;
 }

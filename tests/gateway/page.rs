@@ -39,7 +39,7 @@ async fn row(browser: &mut Browser, name: &str) -> Vec<String> {
     let script = "(name) => {
         const rows = [...document.querySelectorAll('main tbody tr')];
         const row = rows.find((row) => row.querySelector('th')?.textContent === name);
-        return row && [...row.children].map((cell) => cell.innerText.trim());
+        return row && [...row.children].map((cell) => cell.innerText.replaceAll('\u{a0}', ' ').trim());
     }";
     let cells =
         browser.wait_for(&format!("the row of {name}"), &format!("({script})({})", json!(name))).await;
@@ -140,6 +140,15 @@ routes:
     assert!(cells[9].ends_with('s') && cells[10].ends_with('s'), "{cells:?}");
     assert_eq!(row(&mut browser, "refused").await[7..11], ["", "connect 2", "–", "–"]);
     assert_eq!(row(&mut browser, "unused").await[7..11], ["", "", "–", "–"]);
+    // The overview says in words which routes fail: one of the four requests is more than a tenth.
+    show(&mut browser, &gateway, "overview").await;
+    let lines = "((lines) => lines.length > 0 && lines.map((line) => line.textContent))([...document.querySelectorAll('.concerns li')])";
+    let problems = browser.wait_for("the problems", lines).await;
+    let expected = [
+        "refused: 2 of 2 requests of this route failed in the last minute; the most frequent reason so far is upstream.connect",
+        "served: 1 of 4 requests of this route failed in the last minute",
+    ];
+    assert_eq!(problems, json!(expected));
     assert_eq!(browser.complaints(), [""; 0]);
 }
 

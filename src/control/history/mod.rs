@@ -104,6 +104,17 @@ impl History {
         samples.route_window(stats, clock::uptime())
     }
 
+    /// Returns the last minute of those of `routes` of which requests failed in it. The others cost next to nothing.
+    pub(crate) fn failing<'a>(
+        &self,
+        routes: impl IntoIterator<Item = &'a Arc<RouteStats>>,
+    ) -> Vec<(&'a Arc<RouteStats>, RouteWindow)> {
+        let samples = self.lock();
+        let now = clock::uptime();
+        let failing = routes.into_iter().filter(|stats| samples.has_new_errors(stats));
+        failing.map(|stats| (stats, samples.route_window(stats, now).0)).collect()
+    }
+
     /// Returns the last minute of the whole process.
     pub(crate) fn process(&self, routes: &[Arc<RouteStats>]) -> RouteWindow {
         let samples = self.lock();
@@ -174,6 +185,11 @@ impl Samples {
         self.pools.retain(|_, history| history.seen == taken);
         self.routes.retain(|_, (_, history)| history.seen == taken);
         self.last_at = now;
+    }
+
+    fn has_new_errors(&self, stats: &Arc<RouteStats>) -> bool {
+        let errors = stats.errors();
+        self.routes.get(&key(stats)).map_or(errors > 0, |(_, history)| history.has_new_errors(errors))
     }
 
     fn route_window(&self, stats: &Arc<RouteStats>, now: Duration) -> (RouteWindow, Option<f64>) {

@@ -18,9 +18,13 @@ struct Mark {
     durations: DurationCounts<u32>,
 }
 
+/// Returns a count modulo 2^32.
+fn low(count: u64) -> u32 {
+    (count & u64::from(u32::MAX)) as u32
+}
+
 impl Mark {
     fn of(counts: &RouteCounts, at: Duration) -> Self {
-        let low = |count: u64| (count & u64::from(u32::MAX)) as u32;
         let RouteCounts { requests, errors, durations } = counts;
         Self { at, requests: low(*requests), errors: low(*errors), durations: durations.map(low) }
     }
@@ -100,6 +104,11 @@ impl RouteHistory {
     /// Returns the requests of the last minute up to now.
     pub(super) fn window(&self, counts: &RouteCounts, at: Duration) -> RouteWindow {
         RouteWindow::between(self.marks.front().unwrap_or(&self.last), &Mark::of(counts, at))
+    }
+
+    /// Returns true if requests have failed in the last minute, of `errors` altogether: cheaper than a window.
+    pub(super) fn has_new_errors(&self, errors: u64) -> bool {
+        self.marks.front().unwrap_or(&self.last).errors != low(errors)
     }
 
     /// Returns the requests since the last sample.

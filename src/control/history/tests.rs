@@ -57,6 +57,23 @@ fn last_use_of_a_route_is_the_sample_that_saw_it() {
 }
 
 #[test]
+fn route_has_new_errors_for_a_minute_after_the_last() {
+    let mut samples = Samples::default();
+    let stats = Arc::new(RouteStats::new("fails", 1));
+    let routes = [stats.clone()];
+    served(&stats, 200, 3);
+    assert!(!samples.has_new_errors(&stats));
+    served(&stats, 503, 1);
+    assert!(samples.has_new_errors(&stats), "no sample has seen the route");
+    for sample in 1..=12 {
+        take(&mut samples, sample, &[], &routes);
+        assert_eq!(samples.has_new_errors(&stats), sample < 12, "sample {sample}");
+    }
+    served(&stats, 503, 1);
+    assert!(samples.has_new_errors(&stats));
+}
+
+#[test]
 fn process_has_the_requests_of_routes_that_are_gone() {
     let history = History::default();
     let (old, new) = (Arc::new(RouteStats::new("a", 1)), Arc::new(RouteStats::new("a", 1)));

@@ -8,18 +8,22 @@ use serde::Serialize;
 
 use super::Operators;
 use crate::net::tls::EXPIRES_SOON;
-use crate::observe::metrics::PoolReport;
+use crate::observe::metrics::{PoolReport, RouteCounts};
+use crate::snapshot::Action;
 
 /// The problems that are listed; more are a number.
 const SHOWN_MAX: usize = 50;
+
+/// The part of a route's requests that fail from which this is a problem.
+const FAILING_SHARE: f64 = 0.1;
 
 /// Something that an operator may have to act on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub(super) struct Concern {
     severity: Severity,
-    /// The subject: `configuration`, `upstream`, `pool`, `store`, `certificate`, `access_log`, or `process`.
+    /// The subject: `configuration`, `upstream`, `route`, `pool`, `store`, `certificate`, `access_log`, or `process`.
     about: &'static str,
-    /// The name of the upstream, pool, store or listener; empty for the others.
+    /// The name of the upstream, route, pool, store or listener; empty for the others.
     name: String,
     /// One sentence.
     text: String,
@@ -41,6 +45,7 @@ impl Operators {
         let mut problems: Vec<Concern> = self.process_problems().collect();
         let pools = generation.snapshot.pools();
         problems.extend(pools.iter().flat_map(of_pool));
+        problems.extend(self.failing_routes());
         let away = generation.snapshot.stores().into_iter().filter(|store| !store.is_up);
         problems.extend(away.map(|store| {
             let text = "the store does not respond; `on_error` decides about its limits".to_owned();
@@ -54,6 +59,23 @@ impl Operators {
             problems.push(warning("process", String::new(), format!("{more} more problems are not listed")));
         }
         problems
+    }
+
+    /// Returns the routes to upstreams of which many requests failed in the last minute. A route that responds by itself does what it says.
+    fn failing_routes(&self) -> Vec<Concern> {
+        let snapshot = &self.status.generation().snapshot;
+        let routes = snapshot.router.routes().map(|(_, route)| route);
+        let forwarding =
+            routes.filter(|route| matches!(route.action, Action::Upstream(_) | Action::Split(_)));
+        let failing = self.status.samples().failing(forwarding.map(|route| &route.stats));
+        let concerns = failing.into_iter().filter(|(_, window)| window.error_share() >= Some(FAILING_SHARE));
+        concerns
+            .map(|(stats, window)| {
+                let reasons = stats.totals().errors;
+                let first = reasons.into_iter().max_by_key(|(_, count)| *count).map(|(reason, _)| reason);
+                of_route(stats.route(), &window.counts, first)
+            })
+            .collect()
     }
 
     /// Returns the certificates that will not be valid for long, of listeners and of the servers of upstreams.
@@ -114,6 +136,15 @@ fn expiry(name: String, subject: &str, not_after: SystemTime, now: SystemTime) -
         Ok(_) => return None,
     };
     Some(Concern { severity, about: "certificate", name, text })
+}
+
+/// Returns the problem of a route of which requests failed. `first` is the most frequent reason since the route was made.
+fn of_route(route: &str, counts: &RouteCounts, first: Option<&str>) -> Concern {
+    let RouteCounts { requests, errors, .. } = counts;
+    let why =
+        first.map_or_else(String::new, |reason| format!("; the most frequent reason so far is {reason}"));
+    let text = format!("{errors} of {requests} requests of this route failed in the last minute{why}");
+    Concern { severity: Severity::Error, about: "route", name: route.to_owned(), text }
 }
 
 fn warning(about: &'static str, name: String, text: String) -> Concern {
@@ -213,6 +244,17 @@ mod tests {
         assert_eq!(of(14), None);
         assert_eq!(of(13), Some((Severity::Warning, "it expires on Mon, 27 Nov 2023 22:13:20 GMT".into())));
         assert_eq!(of(-1), Some((Severity::Error, "it has expired on Mon, 13 Nov 2023 22:13:20 GMT".into())));
+    }
+
+    #[test]
+    fn failing_route_names_its_requests_and_the_most_frequent_reason() {
+        let counts = RouteCounts { requests: 20, errors: 19, ..RouteCounts::default() };
+        let text = |first| of_route("search", &counts, first).text;
+        assert_eq!(text(None), "19 of 20 requests of this route failed in the last minute");
+        assert_eq!(
+            text(Some("connect")),
+            "19 of 20 requests of this route failed in the last minute; the most frequent reason so far is connect"
+        );
     }
 
     #[test]

@@ -131,13 +131,15 @@ impl RouteStats {
         self.shards.sum(|shard| shard.begun.value()).saturating_sub(ended)
     }
 
+    /// Returns the requests that have ended with a status of 500 or more.
+    pub(crate) fn errors(&self) -> u64 {
+        self.shards.sum(|shard| shard.finished.last().map_or(0, Counter::value))
+    }
+
     /// Returns the counts from which rates and percentiles follow: fewer than [`totals`](Self::totals), and without allocating.
     pub(crate) fn counts(&self) -> RouteCounts {
-        let mut counts = RouteCounts::default();
-        for shard in self.shards.iter() {
-            shard.durations.add_to(&mut counts.durations);
-            counts.errors += shard.finished.last().map_or(0, Counter::value);
-        }
+        let mut counts = RouteCounts { errors: self.errors(), ..RouteCounts::default() };
+        self.shards.iter().for_each(|shard| shard.durations.add_to(&mut counts.durations));
         counts.requests = counts.durations.iter().sum();
         counts
     }

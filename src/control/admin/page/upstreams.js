@@ -24,7 +24,7 @@ function health() {
 export function upstreams() {
   let now = 0;
   const expiry = ({ endpoint }) => endpoint.certificate_expires ?? null;
-  const listed = (counts) => byCount(counts).map(([name, value]) => `${name} ${count(value)}`).join(", ");
+  const listed = (counts) => byCount(counts).map(([name, value]) => `${name}\u00a0${count(value)}`).join(", ");
   const table = new Table({
     caption: "Upstreams",
     key: ({ upstream, endpoint }) => [upstream.name, upstream.owner, endpoint.url, endpoint.address].join("\n"),
@@ -35,14 +35,14 @@ export function upstreams() {
     columns: [
       { title: "Upstream", sort: ({ upstream }) => upstream.name, text: ({ upstream }) => upstream.name },
       { title: "Endpoint", sort: ({ endpoint }) => endpoint.url, text: ({ endpoint }) => endpoint.url, className: "wide" },
-      { title: "Address", sort: ({ endpoint }) => endpoint.address, text: ({ endpoint }) => endpoint.address || "not resolved yet" },
-      { title: "Health", sort: ({ endpoint }) => (endpoint.health === "healthy" ? 0 : 1), node: health },
+      { title: "Address", note: "unless the URL has it", sort: ({ endpoint }) => endpoint.address, text: ({ endpoint }) => (endpoint.url.includes(endpoint.address || " ") ? "–" : endpoint.address || "not resolved yet") },
+      { title: "Health", className: "wide", sort: ({ endpoint }) => (endpoint.health === "healthy" ? 0 : 1), node: health },
       { title: "Breaker", text: ({ upstream }) => upstream.breaker ?? "–", kind: ({ upstream }) => (upstream.breaker === "open" ? "bad" : "") },
       { title: "Weight", className: "number", sort: ({ weight }) => weight, text: ({ weight }) => count(weight) },
       { title: "Requests", className: "number", note: "under way or waiting, of the limit", sort: ({ endpoint }) => endpoint.requests,
         text: ({ endpoint }) => (endpoint.max_concurrent ? `${count(endpoint.requests)} of ${count(endpoint.max_concurrent)}` : count(endpoint.requests)) },
-      { title: "Responses", note: "by class of the status, since the pool was made", className: "wide", sort: ({ endpoint }) => sum(endpoint.responses), text: ({ endpoint }) => listed(endpoint.responses) },
-      { title: "No response", note: "attempts that failed by the connection or the time, since the pool was made", className: "wide", sort: ({ endpoint }) => sum(endpoint.failures), text: ({ endpoint }) => listed(endpoint.failures) },
+      { title: "Responses", note: "by class of the status, since the pool was made", sort: ({ endpoint }) => sum(endpoint.responses), text: ({ endpoint }) => listed(endpoint.responses) },
+      { title: "No response", note: "attempts that failed by the connection or the time, since the pool was made", sort: ({ endpoint }) => sum(endpoint.failures), text: ({ endpoint }) => listed(endpoint.failures) },
       { title: "p50", note: LATENCY, className: "number", sort: ({ endpoint }) => endpoint.p50_seconds, text: ({ endpoint }) => span(endpoint.p50_seconds) },
       { title: "p99", note: LATENCY, className: "number", sort: ({ endpoint }) => endpoint.p99_seconds, text: ({ endpoint }) => span(endpoint.p99_seconds) },
       { title: "Certificate", note: "the server's, as of the last handshake", sort: expiry, text: (row) => (expiry(row) ? `until ${dateTime(expiry(row))}` : "–"),

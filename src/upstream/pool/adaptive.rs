@@ -185,7 +185,8 @@ mod tests {
         served.windows(100, 10_000, 100);
         let degraded = *served.windows(100, 10_000, 10).last().unwrap();
         assert!(degraded <= 25, "{degraded}");
-        let recovered = *served.windows(100, 10_000, 100).last().unwrap();
+        // A probe halves the limit for one window, and its time is random: the last window may be one.
+        let recovered = *served.windows(100, 10_000, 100).iter().rev().take(2).max().unwrap();
         assert!(recovered >= 80, "{recovered}");
     }
 

@@ -15,25 +15,28 @@ impl Endpoint {
         let Some(active) = &settings.active else { return };
         let slow_start = settings.slow_start.unwrap_or_default();
         let is_success = failure.is_none();
-        let verdict = self.probed().take(failure, active);
-        if is_success && self.standing().end_ejection(clock::uptime()) {
-            tracing::info!(
-                endpoint = self.url(),
-                address = %self.address(),
-                "a probe succeeded: the ejection is over"
-            );
-        }
-        match verdict {
-            Verdict::Open => {}
-            Verdict::Down { is_first } => self.go_down(active, is_first),
-            Verdict::Up { is_first } => self.come_up(if is_first { Duration::ZERO } else { slow_start }),
-        }
+        self.probed().take(failure, active, |verdict, record| {
+            if is_success && self.standing().end_ejection(clock::uptime()) {
+                tracing::info!(
+                    endpoint = self.url(),
+                    address = %self.address(),
+                    "a probe succeeded: the ejection is over"
+                );
+            }
+            match verdict {
+                Verdict::Open => {}
+                Verdict::Down { is_first } => {
+                    let reason = record.last_failure.as_deref().unwrap_or_default();
+                    self.go_down(active, is_first, reason);
+                }
+                Verdict::Up { is_first } => self.come_up(if is_first { Duration::ZERO } else { slow_start }),
+            }
+        });
     }
 
-    fn go_down(&self, active: &ActiveSettings, is_first: bool) {
+    fn go_down(&self, active: &ActiveSettings, is_first: bool, reason: &str) {
         // An endpoint that starts unhealthy is down already, and its first failure is news all the same.
         if self.standing().go_down() || is_first {
-            let reason = self.probed().record().last_failure.unwrap_or_default();
             tracing::warn!(
                 endpoint = self.url(),
                 address = %self.address(),
@@ -53,10 +56,17 @@ impl Endpoint {
         }
     }
 
-    /// Forgets what earlier probes have found, because there are no more of them.
-    pub(crate) fn forget_probes(&self) {
-        self.probed().forget();
-        self.standing().come_up(clock::uptime(), Duration::ZERO);
+    /// Takes the results of probes from now on.
+    pub(crate) fn begin_probes(&self) {
+        self.probed().begin();
+    }
+
+    /// Forgets what probes have found, because there are no more of them. One that is still under way, on another thread, changes
+    /// nothing: no later one would find the endpoint healthy again.
+    pub(crate) fn end_probes(&self) {
+        self.probed().end(|| {
+            self.standing().come_up(clock::uptime(), Duration::ZERO);
+        });
     }
 
     /// Returns the time of the next probe; `None` for at once. Endpoints that come together are spread over the first interval, and

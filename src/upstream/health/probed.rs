@@ -25,6 +25,8 @@ pub(in crate::upstream) struct Record {
     ended: Option<Instant>,
     /// True if the last one was not the first one.
     has_others: bool,
+    /// True from the end of all probes until they begin again: the result of one that was under way changes nothing.
+    is_over: bool,
 }
 
 /// The conclusion from the results of probes.
@@ -50,15 +52,32 @@ impl Probed {
         Some((record.ended?, !record.has_others))
     }
 
-    /// Forgets all but the counts, so that the next probe is the first one.
-    pub(super) fn forget(&self) {
+    /// Forgets all but the counts, so that the next probe is the first one, and takes no result until probes [`begin`](Self::begin).
+    /// `conclude` comes after the conclusions of all results that were taken.
+    pub(super) fn end(&self, conclude: impl FnOnce()) {
         let mut record = self.lock();
-        *record = Record { successes: record.successes, failures: record.failures, ..Record::default() };
+        let Record { successes, failures, .. } = *record;
+        *record = Record { successes, failures, is_over: true, ..Record::default() };
+        conclude();
     }
 
-    /// Takes the result of a probe, which is the reason if it failed.
-    pub(super) fn take(&self, failure: Option<String>, settings: &ActiveSettings) -> Verdict {
-        self.lock().take(failure, settings)
+    /// Takes results from now on.
+    pub(super) fn begin(&self) {
+        self.lock().is_over = false;
+    }
+
+    /// Takes the result of a probe, which is the reason if it failed. `conclude` gets the conclusion, before another result is taken.
+    pub(super) fn take(
+        &self,
+        failure: Option<String>,
+        settings: &ActiveSettings,
+        conclude: impl FnOnce(Verdict, &Record),
+    ) {
+        let mut record = self.lock();
+        if !record.is_over {
+            let verdict = record.take(failure, settings);
+            conclude(verdict, &record);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Record> {
@@ -95,6 +114,11 @@ mod tests {
     use crate::config::ProbeKind;
 
     fn verdicts(results: &str) -> Vec<Verdict> {
+        let probed = Probed::default();
+        results.chars().filter_map(|result| verdict(&probed, result)).collect()
+    }
+
+    fn verdict(probed: &Probed, result: char) -> Option<Verdict> {
         let settings = ActiveSettings {
             kind: ProbeKind::Tcp,
             interval: std::time::Duration::from_secs(5),
@@ -104,9 +128,23 @@ mod tests {
             starts_unhealthy: false,
             port: None,
         };
+        let failure = (result == '-').then(|| "refused".to_owned());
+        let mut concluded = None;
+        probed.take(failure, &settings, |verdict, _| concluded = Some(verdict));
+        concluded
+    }
+
+    #[tokio::test]
+    async fn result_of_a_probe_that_outlasts_all_probes_changes_nothing() {
         let probed = Probed::default();
-        let failure = |result: char| (result == '-').then(|| "refused".to_owned());
-        results.chars().map(|result| probed.take(failure(result), &settings)).collect()
+        let results =
+            |results: &str| results.chars().map(|result| verdict(&probed, result)).collect::<Vec<_>>();
+        assert_eq!(results("---")[2], Some(Verdict::Down { is_first: true }));
+        probed.end(|| {});
+        assert_eq!(results("---"), [None; 3]);
+        assert_eq!((probed.record().failures, probed.last()), (3, None));
+        probed.begin();
+        assert_eq!(results("---")[2], Some(Verdict::Down { is_first: true }));
     }
 
     #[tokio::test]

@@ -22,7 +22,7 @@ use crate::upstream::{Endpoint, Targets, Upstream};
 pub(crate) fn watch_health(targets: &Arc<Targets>) {
     let health = targets.health();
     if health.active.is_none() {
-        targets.upstream().current().iter().for_each(|endpoint| endpoint.forget_probes());
+        targets.upstream().current().iter().for_each(|endpoint| endpoint.end_probes());
     }
     let compares_every = health.passive.as_ref().and_then(|passive| Some(passive.success_rate?.interval));
     if health.active.is_none() && compares_every.is_none() {

@@ -20,6 +20,7 @@ static PROBES: Semaphore = Semaphore::const_new(256);
 pub(super) async fn repeat(endpoint: Arc<Endpoint>, settings: Arc<HealthSettings>) {
     let Some(active) = &settings.active else { return };
     let dialer = Dialer::new(&endpoint, protocols(active, endpoint.protocol()), active.port);
+    endpoint.begin_probes();
     loop {
         if let Some(due) = endpoint.next_probe(active.interval) {
             tokio::time::sleep_until(due).await;

@@ -25,12 +25,12 @@ want redis-sentinel "which knows the master of a store" redis-sentinel
 want prometheus "which scrapes the metrics" prometheus
 # The names that tests/gateway/http2_clients.rs looks for, too.
 if ! command -v chromium-headless-shell chromium google-chrome chrome >/dev/null; then
-    want chromium-headless-shell "a client of HTTP/2" chromium-headless-shell
+    want_packages "Chromium, a client of HTTP/2" chromium-headless-shell
 fi
 # Debian puts the sources of its packages here, for builds without modules.
 go_path=/usr/share/gocode
 if [ ! -e "$go_path/src/google.golang.org/grpc" ]; then
-    want google.golang.org/grpc "gRPC for Go" golang-google-grpc-dev
+    want_packages "gRPC for Go" golang-google-grpc-dev
 fi
 install_wanted
 

@@ -38,24 +38,18 @@ install_packages() {
     fi
 }
 
-# need COMMAND WHAT PACKAGE…: installs packages, unless the command that they bring exists.
-need() {
-    local command=$1 what=$2
-    shift 2
-    if ! command -v "$command" >/dev/null; then install_packages "$command, $what" "$@"; fi
-}
-
 wanted_packages=()
 wanted_reasons=()
 
-# want COMMAND WHAT PACKAGE…: as `need`, but `install_wanted` installs the packages, all that are wanted at once: apt-get takes
-# seconds for each call.
+# want_packages WHAT PACKAGE…: `install_wanted` installs these packages, all that are wanted at once: apt-get takes seconds for each call.
+want_packages() {
+    wanted_reasons+=("$1")
+    wanted_packages+=("${@:2}")
+}
+
+# want COMMAND WHAT PACKAGE…: as `want_packages`, unless the command that they bring exists.
 want() {
-    local command=$1 what=$2
-    shift 2
-    if command -v "$command" >/dev/null; then return; fi
-    wanted_packages+=("$@")
-    wanted_reasons+=("$command, $what")
+    if ! command -v "$1" >/dev/null; then want_packages "$1, $2" "${@:3}"; fi
 }
 
 install_wanted() {
@@ -63,4 +57,10 @@ install_wanted() {
     install_packages "$(printf '%s; ' "${wanted_reasons[@]}" | sed 's/; $//')" "${wanted_packages[@]}"
     wanted_packages=()
     wanted_reasons=()
+}
+
+# need COMMAND WHAT PACKAGE…: as `want`, and installs them at once.
+need() {
+    want "$@"
+    install_wanted
 }

@@ -70,11 +70,7 @@ impl Operators {
         let failing = self.status.samples().failing(forwarding.map(|route| &route.stats));
         let concerns = failing.into_iter().filter(|(_, window)| window.error_share() >= Some(FAILING_SHARE));
         concerns
-            .map(|(stats, window)| {
-                let reasons = stats.totals().errors;
-                let first = reasons.into_iter().max_by_key(|(_, count)| *count).map(|(reason, _)| reason);
-                of_route(stats.route(), &window.counts, first)
-            })
+            .map(|(stats, window)| of_route(stats.route(), &window.counts, stats.first_error_reason()))
             .collect()
     }
 
@@ -138,7 +134,8 @@ fn expiry(name: String, subject: &str, not_after: SystemTime, now: SystemTime) -
     Some(Concern { severity, about: "certificate", name, text })
 }
 
-/// Returns the problem of a route of which requests failed. `first` is the most frequent reason since the route was made.
+/// Returns the problem of a route of which requests failed. `first` is the most frequent reason of such failures since the route
+/// was made.
 fn of_route(route: &str, counts: &RouteCounts, first: Option<&str>) -> Concern {
     let RouteCounts { requests, errors, .. } = counts;
     let why =

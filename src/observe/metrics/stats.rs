@@ -27,6 +27,8 @@ struct RouteShard {
     bytes_in: Counter,
     bytes_out: Counter,
     errors: ReasonCounts,
+    /// The part of `errors` with a status of 500 or more.
+    server_errors: ReasonCounts,
     delayed: Counter,
     grpc_statuses: ReasonCounts,
     mirrored: MirrorCounts,
@@ -80,6 +82,9 @@ impl RouteStats {
         shard.bytes_out.add(bytes_out);
         if let Some(reason) = error {
             shard.errors.add(reason);
+            if status >= 500 {
+                shard.server_errors.add(reason);
+            }
         }
     }
 
@@ -134,6 +139,12 @@ impl RouteStats {
     /// Returns the requests that have ended with a status of 500 or more.
     pub(crate) fn errors(&self) -> u64 {
         self.shards.sum(|shard| shard.finished.last().map_or(0, Counter::value))
+    }
+
+    /// Returns the most frequent reason of those requests, if any has one: an upstream's own error has none.
+    pub(crate) fn first_error_reason(&self) -> Option<&'static str> {
+        let reasons = sum_reasons(self.shards.iter().map(|shard| &shard.server_errors));
+        reasons.into_iter().max_by_key(|(_, count)| *count).map(|(reason, _)| reason)
     }
 
     /// Returns the counts from which rates and percentiles follow: fewer than [`totals`](Self::totals), and without allocating.

@@ -21,6 +21,11 @@ function health() {
   };
 }
 
+function address({ endpoint }) {
+  if (!endpoint.address) return "not resolved yet";
+  return endpoint.url.includes(endpoint.address) ? "–" : endpoint.address;
+}
+
 export function upstreams() {
   let now = 0;
   const expiry = ({ endpoint }) => endpoint.certificate_expires ?? null;
@@ -35,7 +40,7 @@ export function upstreams() {
     columns: [
       { title: "Upstream", sort: ({ upstream }) => upstream.name, text: ({ upstream }) => upstream.name },
       { title: "Endpoint", sort: ({ endpoint }) => endpoint.url, text: ({ endpoint }) => endpoint.url, className: "wide" },
-      { title: "Address", note: "unless the URL has it", sort: ({ endpoint }) => endpoint.address, text: ({ endpoint }) => (endpoint.url.includes(endpoint.address || " ") ? "–" : endpoint.address || "not resolved yet") },
+      { title: "Address", note: "unless the URL has it", sort: ({ endpoint }) => endpoint.address, text: address },
       { title: "Health", className: "wide", sort: ({ endpoint }) => (endpoint.health === "healthy" ? 0 : 1), node: health },
       { title: "Breaker", text: ({ upstream }) => upstream.breaker ?? "–", kind: ({ upstream }) => (upstream.breaker === "open" ? "bad" : "") },
       { title: "Weight", className: "number", sort: ({ weight }) => weight, text: ({ weight }) => count(weight) },
